@@ -176,10 +176,11 @@ def events_of(block: EventBlock) -> list[Event]:
     return result
 
 
-# Binary codec. Header: magic, version, symbol count, row count, as_of_ns, CRC-32 of the rest; then the symbols, then the columns.
+# Binary codec. Header: magic, version, symbol count, row count, as_of_ns, CRC-32 of all the rest; then the symbols, then the columns.
 MAGIC = b"TMK"
 CODEC_VERSION = 1
 _HEADER = struct.Struct("<3sBHIqI")
+_CRC_BYTES = 4
 _ROW_BYTES = sum(np.dtype(kind).itemsize * width for kind, width in _COLUMN_TYPES)
 
 
@@ -189,7 +190,8 @@ def encode_block(block: EventBlock, as_of_ns: int) -> bytes:
     body = names + b"".join(
         np.ascontiguousarray(column, dtype=kind).tobytes() for column, (kind, _) in zip(block.columns(), _COLUMN_TYPES, strict=True)
     )
-    return _HEADER.pack(MAGIC, CODEC_VERSION, len(block.symbols), len(block), as_of_ns, zlib.crc32(body)) + body
+    head = _HEADER.pack(MAGIC, CODEC_VERSION, len(block.symbols), len(block), as_of_ns, 0)[:-_CRC_BYTES]
+    return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little") + body
 
 
 def decode_block(data: bytes) -> tuple[EventBlock, int]:
@@ -204,8 +206,8 @@ def decode_block(data: bytes) -> tuple[EventBlock, int]:
     if row_count > EVENTS_PER_BLOCK_MAX:
         raise DecodeError("OVERSIZE", f"{row_count} events, at most {EVENTS_PER_BLOCK_MAX} in a block")
     body = memoryview(data)[_HEADER.size :]
-    if zlib.crc32(body) != crc:
-        raise DecodeError("CHECKSUM", "body does not match its CRC-32: truncated or altered")
+    if zlib.crc32(body, zlib.crc32(data[: _HEADER.size - _CRC_BYTES])) != crc:
+        raise DecodeError("CHECKSUM", "the block does not match its CRC-32: truncated or altered")
     symbols, offset = _decode_symbols(body, symbol_count)
     if len(body) - offset != row_count * _ROW_BYTES:
         raise DecodeError("LENGTH", f"{len(body) - offset} bytes of columns, {row_count} events need {row_count * _ROW_BYTES}")

@@ -1,0 +1,75 @@
+"""The dashboard's web application: one page, its files, its state as JSON and its live stream. Read only.
+
+Charts use plotly's script from the installed plotly package; where that is absent the page says so and shows everything else.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from tidemark.adapters.page_feed import listen
+from tidemark.dashboard.guard import Guard
+from tidemark.dashboard.hub import Hub
+
+STATIC = Path(str(files("tidemark.dashboard"))) / "static"
+NO_STORE = {"cache-control": "no-store"}
+REVALIDATE = {"cache-control": "no-cache"}
+
+
+def build_app(redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: Hub | None = None) -> Starlette:
+    """The application. `hosts` are the accepted Host headers; the bus is read for as long as the application runs."""
+    hub = hub or Hub()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        reading = asyncio.create_task(listen(redis_host, redis_port, hub))
+        yield
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
+    async def page(_: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers=REVALIDATE)
+
+    async def state(_: Request) -> Response:
+        return Response(msgspec.json.encode(hub.state.snapshot()), media_type="application/json", headers=NO_STORE)
+
+    async def events(_: Request) -> Response:
+        if hub.is_full:
+            return PlainTextResponse("Too many open pages.", 503, headers={**NO_STORE, "retry-after": "5"})
+        return StreamingResponse(hub.stream(), media_type="text/event-stream", headers={**NO_STORE, "x-accel-buffering": "no"})
+
+    async def plotly(_: Request) -> Response:
+        script = plotly_script()
+        if script is None:
+            return PlainTextResponse("plotly is not installed", 404, headers=NO_STORE)
+        return FileResponse(script, media_type="text/javascript", headers=REVALIDATE)
+
+    routes = [
+        Route("/", page),
+        Route("/api/state", state),
+        Route("/events", events),
+        Route("/vendor/plotly.min.js", plotly),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Guard, hosts=hosts)])  # type: ignore[arg-type]
+
+
+def plotly_script() -> Path | None:
+    """plotly's own script inside the installed package."""
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    script = Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    return script if script.is_file() else None
