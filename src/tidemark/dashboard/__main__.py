@@ -16,7 +16,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STOP_S = 2  # open streams are ended at once; whatever still hangs is cut off
 
 
-class Server(uvicorn.Server):
+class Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not followed by mypy
     """uvicorn's server, which ends the browsers' streams first: it would wait for them to end on their own."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:

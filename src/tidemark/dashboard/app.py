@@ -63,7 +63,7 @@ def build_app(redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: H
         Route("/vendor/plotly.min.js", plotly),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Guard, hosts=hosts)])  # type: ignore[arg-type]
+    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Guard, hosts=hosts)])
 
 
 def plotly_script() -> Path | None:

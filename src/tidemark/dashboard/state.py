@@ -51,7 +51,7 @@ class Line:
             self.spacing_ns *= 2
 
     def to_json(self) -> Message:
-        return {"ts_ns": self.ts_ns, "values": self.values}
+        return {"ts_ns": self.ts_ns, "values": self.values, "spacing_ns": self.spacing_ns}
 
 
 class PageState:

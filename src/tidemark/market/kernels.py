@@ -16,7 +16,7 @@ from tidemark.market.timeline import MOVE, NEWS, SIZE, SNAPSHOT, TRADE_LEAD_NS
 F64 = npt.NDArray[np.float64]
 
 FAR_LEVEL = 5  # the rule's far levels are FAR_LEVEL..9
-SHAPED_LEVEL = 4  # levels from here on change size with the liquidity state
+SHAPED_LEVEL = 5  # levels from here on change size with the liquidity state
 THICK_FACTOR = 2.6
 SPREAD_MAX = 4
 TOUCH_SHARE = 0.55  # of size changes that happen at the best level

@@ -359,19 +359,27 @@ GRANT SELECT, UPDATE ON trading_signals TO tidemark_execution;
 """
 
 TABLES = (
-    "market_data bars data_quality ml_predictions trading_signals model_versions accounts orders order_events fills positions equity"
-    " risk_events journal snapshots leases economic_events news social_posts correlations reports"
-).split()
+    *("market_data", "bars", "data_quality", "ml_predictions", "trading_signals", "model_versions", "accounts", "orders", "order_events"),
+    *("fills", "positions", "equity", "risk_events", "journal", "snapshots", "leases"),
+    *("economic_events", "news", "social_posts", "correlations", "reports"),
+)
 
 
 def upgrade() -> None:
     """Create everything; one transaction."""
     for block in (MARKET_TABLES, SIGNAL_TABLES, ORDER_TABLES, JOURNAL_TABLES, CONTEXT_TABLES, PARTITION_FUNCTION, ROLES):
-        op.get_bind().exec_driver_sql(block)
+        _run(block)
 
 
 def downgrade() -> None:
     """Drop everything but the roles, which other databases of the server may use. Loses all data."""
-    op.execute("DROP FUNCTION ensure_market_data_partition(date)")
-    op.execute("DROP TABLE " + ", ".join(TABLES))
-    op.execute("DROP FUNCTION journal_is_append_only()")
+    _run("DROP FUNCTION ensure_market_data_partition(date)")
+    _run("DROP TABLE " + ", ".join(TABLES))
+    _run("DROP FUNCTION journal_is_append_only()")
+
+
+def _run(sql: str) -> None:
+    # straight to psycopg: SQLAlchemy would pass parameters, and with them neither many statements nor a lone `%` are allowed
+    connection = op.get_bind().connection.driver_connection
+    assert connection is not None
+    connection.execute(sql)

@@ -1,0 +1,1 @@
+"""AWS infrastructure of Tidemark. The folder becomes the package `cdk` by path (see assembly.py), never through sys.path."""

@@ -1,0 +1,1 @@
+"""Market data on disk: the canonical Parquet data set, importers of vendors' formats, and the quality check."""

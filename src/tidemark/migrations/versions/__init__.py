@@ -1,0 +1,1 @@
+"""The changes, oldest first; one file each, never edited once a stage has it."""

@@ -1,0 +1,42 @@
+"""How far away a stop and a target stand: one rule for the labels a model is calibrated on and for the orders it proposes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tidemark.errors import bad_input
+from tidemark.units import NS_PER_S
+
+STOP_TICKS_MIN = 4  # nearer stops sit inside the noise of the touch. Chosen: four times a one-tick spread
+TICKS_MAX = 100_000
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BracketRule:
+    """Stop `sigma_mult` x the volatility expected over the bracket's life, target `reward_risk` x the stop."""
+
+    sigma_mult: float = 1.0
+    reward_risk: float = 1.5
+    horizon_ns: int = 30 * NS_PER_S
+    stop_ticks_min: int = STOP_TICKS_MIN
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.sigma_mult <= 100.0:
+            raise bad_input("bracket", "sigma_mult", self.sigma_mult, "a factor above 0, at most 100")
+        if not 0.0 < self.reward_risk <= 100.0:
+            raise bad_input("bracket", "reward_risk", self.reward_risk, "a ratio above 0, at most 100")
+        if self.horizon_ns <= 0 or self.stop_ticks_min <= 0:
+            raise bad_input("bracket", "horizon_ns or stop_ticks_min", min(self.horizon_ns, self.stop_ticks_min), "a positive integer")
+
+    def distances(self, variance_ticks2_per_s: F64) -> tuple[I64, I64]:
+        """(stop, target) distances in whole ticks for each recent variance of the mid, (n,) ticks² per second.
+
+        Both are rounded half up and bounded; a variance of zero (a market that did not move) gives the smallest stop.
+        """
+        sigma = np.sqrt(np.maximum(variance_ticks2_per_s, 0.0) * (self.horizon_ns / NS_PER_S))
+        stop = np.clip(np.floor(self.sigma_mult * sigma + 0.5), self.stop_ticks_min, TICKS_MAX).astype(np.int64)
+        target = np.clip(np.floor(self.reward_risk * stop + 0.5), 1, TICKS_MAX).astype(np.int64)
+        return stop, target
