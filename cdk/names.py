@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import aws_cdk as cdk
 
+METRIC_NAMESPACE = "Tidemark"
+"""Of every metric that our programs write."""
+
 
 @dataclass(frozen=True)
 class Names:

@@ -62,7 +62,7 @@ class StageConfig:
     s3_prefix_list: str  # AWS-managed prefix list of S3 in the region, for egress through the gateway endpoint
 
     # data
-    retain_data: bool  # what holds state survives the deletion of its stack, and cannot be deleted by accident
+    retain_data: bool  # what holds state survives the deletion of its stack
     rotate_secrets: bool
     database_instance: str
     database_multi_az: bool
@@ -107,7 +107,7 @@ class StageConfig:
         for shards, function in ((self.market_data_shards, self.market_data), (self.features_shards, self.signal)):
             assert function.reserved_concurrency >= shards * function.parallelization, "a shard would wait for a free instance"
         assert self.lake_archive_days > self.lake_infrequent_days >= 30, "S3 refuses an earlier or unordered transition"
-        assert self.cache_node_count >= 1
+        assert self.cache_node_count >= 2, "a fail-over needs somewhere to go"
         assert not self.retain_data or self.audit_lock is AuditLock.COMPLIANCE, "a stage that keeps its data keeps its audit trail"
 
 
@@ -129,8 +129,8 @@ DEV = StageConfig(
     database_storage_gib=50,
     database_storage_gib_max=100,
     database_backup_days=7,
-    cache_node="cache.t4g.small",
-    cache_node_count=1,
+    cache_node="cache.t4g.micro",
+    cache_node_count=2,
     enhanced_fan_out=False,
     stream_retention_hours=24,
     market_data_shards=1,

@@ -4,9 +4,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
+from cdk.names import METRIC_NAMESPACE, Names
 from constructs import Construct
-
-from cdk.names import Names
 
 ABOVE = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
 AT_LEAST = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
@@ -57,5 +56,5 @@ class Alarms(Construct):
 def own_metric(name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
     """A metric that our programs write, per minute."""
     return cloudwatch.Metric(
-        namespace="Tidemark", metric_name=name, dimensions_map=dimensions, statistic=statistic, period=cdk.Duration.minutes(1)
+        namespace=METRIC_NAMESPACE, metric_name=name, dimensions_map=dimensions, statistic=statistic, period=cdk.Duration.minutes(1)
     )

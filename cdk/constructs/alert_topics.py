@@ -6,9 +6,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
-from constructs import Construct
-
 from cdk.names import Names
+from constructs import Construct
 
 SEVERITIES = ("critical", "warning", "info")
 

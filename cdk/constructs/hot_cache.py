@@ -5,12 +5,11 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
-from constructs import Construct
-
 from cdk.constructs.trading_network import CACHE_PORT, STORES, TradingNetwork
 from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import StageConfig
+from constructs import Construct
 
 ENGINE_VERSION = "7.1"
 TOKEN_CHARS = 64
@@ -49,7 +48,6 @@ class HotCache(Construct):
         subnet_group = elasticache.CfnSubnetGroup(
             self, "Subnets", cache_subnet_group_name=self.group_id, description="Isolated subnets", subnet_ids=subnets
         )
-        replicated = config.cache_node_count > 1
         self.group = elasticache.CfnReplicationGroup(
             self,
             "Group",
@@ -59,23 +57,21 @@ class HotCache(Construct):
             engine_version=ENGINE_VERSION,
             cache_node_type=config.cache_node,
             num_cache_clusters=config.cache_node_count,
-            automatic_failover_enabled=replicated,
-            multi_az_enabled=replicated,
+            automatic_failover_enabled=True,
+            multi_az_enabled=True,
             port=CACHE_PORT,
             cache_subnet_group_name=subnet_group.cache_subnet_group_name,
             security_group_ids=[network.groups.cache.security_group_id],
             at_rest_encryption_enabled=True,
-            kms_key_id=data_key.key_id,
+            kms_key_id=data_key.key_arn,
             transit_encryption_enabled=True,
             auth_token=self.secret.secret_value_from_json("auth_token").unsafe_unwrap(),  # a dynamic reference, not the value
             snapshot_retention_limit=1,
             auto_minor_version_upgrade=True,
         )
-        self.group.add_dependency(subnet_group)
+        self.group.add_resource_dependency(subnet_group)
         self.group.apply_removal_policy(removal_policy)
-        if not replicated:
-            acknowledge(self.group, "One node is enough where nobody trades; losing the cache loses only speed.", "AwsSolutions-AEC4")
-        self.endpoint = f"{self.group.attr_primary_end_point_address}:{CACHE_PORT}"
+        self.endpoint = f"{self.group.attr_primary_end_point_address}:{self.group.attr_primary_end_point_port}"
         cdk.CfnOutput(self, "CacheEndpoint", value=self.endpoint)
         cdk.CfnOutput(self, "CacheSecretArn", value=self.secret.secret_arn)
 
@@ -88,5 +84,3 @@ class HotCache(Construct):
             statistic=statistic,
             period=cdk.Duration.minutes(1),
         )
-
-

@@ -4,9 +4,9 @@ import json
 
 import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
+from cdk.names import Names
 from constructs import Construct
 
-from cdk.names import Names
 from tidemark.instruments import lookup
 
 PARAMETER_CHARS_MAX = 4_096  # standard tier

@@ -1,11 +1,26 @@
 """A customer-managed key with yearly rotation for each class of data, so that each class can be cut off by itself."""
 
+from dataclasses import dataclass, fields
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from cdk.names import Names
 from constructs import Construct
 
-from cdk.names import Names
+
+@dataclass(frozen=True)
+class KeySet:
+    """The keys as one stack sees them."""
+
+    streams: kms.IKey
+    lake: kms.IKey
+    trading: kms.IKey
+    secrets: kms.IKey
+    models: kms.IKey
+    compute: kms.IKey
+    messages: kms.IKey
+    logs: kms.IKey
 
 
 class DataKeys(Construct):
@@ -25,6 +40,12 @@ class DataKeys(Construct):
         self._allow_logs()
         self._allow_alarm_publishers()
         self._allow_host_volumes()
+
+    def seen_from(self, scope: Construct) -> KeySet:
+        """References by ARN for another stack, with which CDK cannot write that stack's roles into the keys' policies: a cycle."""
+        keys = Construct(scope, "Keys")
+        imported = {field.name: kms.Key.from_key_arn(keys, field.name, getattr(self, field.name).key_arn) for field in fields(KeySet)}
+        return KeySet(**imported)
 
     def _key(self, id_: str, alias: str, description: str) -> kms.Key:
         return kms.Key(
@@ -68,7 +89,12 @@ class DataKeys(Construct):
 
         The role is named by condition: a key policy that names it as principal is refused in an account where it does not exist yet.
         """
-        role = f"arn:{cdk.Aws.PARTITION}:iam::{cdk.Aws.ACCOUNT_ID}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+        role = cdk.Stack.of(self).format_arn(
+            service="iam",
+            region="",
+            resource="role",
+            resource_name="aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling",
+        )
         conditions = {"ArnEquals": {"aws:PrincipalArn": role}}
         uses = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey", "kms:DescribeKey"]
         uses.append("kms:GenerateDataKeyWithoutPlaintext")

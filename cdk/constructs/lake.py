@@ -4,11 +4,10 @@ import aws_cdk as cdk
 from aws_cdk import aws_athena as athena
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
-from constructs import Construct
-
 from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import AuditLock, StageConfig
+from constructs import Construct
 
 TLS_VERSION_MIN = 1.2
 QUARANTINE_PREFIX = "quarantine/"
@@ -85,9 +84,12 @@ class Lake(Construct):
                     id="market-data",
                     noncurrent_version_expiration=cdk.Duration.days(OLD_VERSION_DAYS),
                     transitions=[
-                        s3.Transition(storage_class=s3.StorageClass.INFREQUENT_ACCESS, transition_after=cdk.Duration.days(config.lake_infrequent_days)),
                         s3.Transition(
-                            storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL, transition_after=cdk.Duration.days(config.lake_archive_days)
+                            storage_class=s3.StorageClass.INFREQUENT_ACCESS, transition_after=cdk.Duration.days(config.lake_infrequent_days)
+                        ),
+                        s3.Transition(
+                            storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL,
+                            transition_after=cdk.Duration.days(config.lake_archive_days),
                         ),
                     ],
                 ),

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_glue as glue
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from constructs import Construct
-
 from cdk.constructs.lake import Lake
 from cdk.constructs.program_logs import program_logs
+from cdk.grants import folder_finding
 from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import StageConfig
+from constructs import Construct
+
 from tidemark.events import LEVELS
 
 Columns = Sequence[tuple[str, str]]
@@ -112,17 +114,18 @@ class LakeDelivery(Construct):
                 ),
             ),
         )
-        table.add_dependency(self._database.resource)
+        table.add_resource_dependency(self._database.resource)
         return table
 
     def _role(self, lake_key: kms.IKey, stream_key: kms.IKey, group: logs.LogGroup) -> iam.Role:
         """What delivery needs and no more: its own folder and error folder, its own table, its own log group."""
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("firehose.amazonaws.com"))
         stack, bucket = cdk.Stack.of(self), self._lake.bucket
-        folders = [f"{self._table}/*", f"errors/{self._table}/*"]
+        folders = [f"{self._table}/", f"errors/{self._table}/"]
         role.add_to_policy(
             iam.PolicyStatement(
-                actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], resources=[bucket.arn_for_objects(folder) for folder in folders]
+                actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
+                resources=[bucket.arn_for_objects(f"{folder}*") for folder in folders],
             )
         )
         role.add_to_policy(
@@ -135,17 +138,16 @@ class LakeDelivery(Construct):
             stack.format_arn(service="glue", resource="database", resource_name=self._database.name),
             stack.format_arn(service="glue", resource="table", resource_name=f"{self._database.name}/{self._table}"),
         ]
-        role.add_to_policy(iam.PolicyStatement(actions=["glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions"], resources=glue_arns))
-        role.add_to_policy(iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[lake_key.key_arn, stream_key.key_arn]))
+        role.add_to_policy(
+            iam.PolicyStatement(actions=["glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions"], resources=glue_arns)
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[lake_key.key_arn, stream_key.key_arn])
+        )
         group.grant(role, "logs:PutLogEvents")
-        findings = [f"AwsSolutions-IAM5[Resource::{self._finding(folder)}]" for folder in folders]
+        findings = [folder_finding(bucket, folder) for folder in folders]
         acknowledge(role, "Object names are not known beforehand; the wildcard stays inside this table's own folders.", *findings)
         return role
-
-    def _finding(self, folder: str) -> str:
-        """How cdk-nag prints the ARN of a folder in the lake bucket."""
-        bucket = cdk.Stack.of(self).get_logical_id(self._lake.bucket.node.default_child)  # type: ignore[arg-type]
-        return f"<{bucket}.Arn>/{folder}"
 
     def _destination(
         self, role: iam.Role, lake_key: kms.IKey, group: logs.LogGroup, errors: logs.LogStream
@@ -191,6 +193,16 @@ class LakeDelivery(Construct):
             ),
         )
 
+    def age(self) -> cloudwatch.Metric:
+        """How long the oldest row waits for the lake, in s."""
+        return cloudwatch.Metric(
+            namespace="AWS/Firehose",
+            metric_name="DeliveryToS3.DataFreshness",
+            dimensions_map={"DeliveryStreamName": self.name},
+            statistic="Maximum",
+            period=cdk.Duration.minutes(1),
+        )
+
     def grant_put(self, grantee: iam.IGrantable) -> None:
         """May put rows on this delivery stream."""
         iam.Grant.add_to_principal(grantee=grantee, actions=["firehose:PutRecordBatch"], resource_arns=[self.stream.attr_arn])
@@ -202,7 +214,8 @@ def _processors() -> list[firehose.CfnDeliveryStream.ProcessorProperty]:
 
     def processor(kind: str, **parameters: str) -> firehose.CfnDeliveryStream.ProcessorProperty:
         return f.ProcessorProperty(
-            type=kind, parameters=[f.ProcessorParameterProperty(parameter_name=name, parameter_value=value) for name, value in parameters.items()]
+            type=kind,
+            parameters=[f.ProcessorParameterProperty(parameter_name=name, parameter_value=value) for name, value in parameters.items()],
         )
 
     query = "{" + ", ".join(f"{key}: .{key}" for key, _ in PARTITIONS) + "}"

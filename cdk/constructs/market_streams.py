@@ -5,17 +5,26 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
-from constructs import Construct
-
+from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import StageConfig
+from constructs import Construct
 
 
 class FannedStream(Construct):
     """A stream with at most one reader that decides. `consumer` is that reader's own pipe, or None where it polls."""
 
     def __init__(
-        self, scope: Construct, id_: str, *, name: str, shards: int, reader: str, config: StageConfig, key: kms.IKey, removal_policy: cdk.RemovalPolicy
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        shards: int,
+        reader: str,
+        config: StageConfig,
+        key: kms.IKey,
+        removal_policy: cdk.RemovalPolicy,
     ) -> None:
         super().__init__(scope, id_)
         self.reader = reader
@@ -30,6 +39,7 @@ class FannedStream(Construct):
             encryption_key=key,
             removal_policy=removal_policy,
         )
+        acknowledge(self.stream, "One key of ours per class of data is the rule here; it costs a dollar a month.", "AwsSolutions-KDS3")
         self.consumer: kinesis.StreamConsumer | None = None
         if config.enhanced_fan_out:
             self.consumer = kinesis.StreamConsumer(self, "Consumer", stream=self.stream, stream_consumer_name=reader)
@@ -42,15 +52,26 @@ class FannedStream(Construct):
         if self.consumer is not None:
             self.consumer.grant_read(grantee)
 
-    def lag(self) -> cloudwatch.Metric:
-        """How far behind the newest record its reader is, in ms; measured where the reader reads."""
+    def lag(self) -> cloudwatch.IMetric:
+        """How far behind the newest record the slowest reader is, in ms, whichever way it reads."""
+        polled = self._metric("GetRecords.IteratorAgeMilliseconds")
         if self.consumer is None:
-            name, dimensions = "GetRecords.IteratorAgeMilliseconds", {"StreamName": self.stream.stream_name}
-        else:
-            name = "SubscribeToShardEvent.MillisBehindLatest"
-            dimensions = {"StreamName": self.stream.stream_name, "ConsumerName": self.reader}
+            return polled
+        pushed = self._metric("SubscribeToShardEvent.MillisBehindLatest", ConsumerName=self.reader)
+        return cloudwatch.MathExpression(
+            expression=f"MAX([FILL(polled{self.node.id}, 0), FILL(pushed{self.node.id}, 0)])",
+            using_metrics={f"polled{self.node.id}": polled, f"pushed{self.node.id}": pushed},
+            label=self.reader,
+            period=cdk.Duration.minutes(1),
+        )
+
+    def _metric(self, name: str, **dimensions: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
-            namespace="AWS/Kinesis", metric_name=name, dimensions_map=dimensions, statistic="Maximum", period=cdk.Duration.minutes(1)
+            namespace="AWS/Kinesis",
+            metric_name=name,
+            dimensions_map={"StreamName": self.stream.stream_name, **dimensions},
+            statistic="Maximum",
+            period=cdk.Duration.minutes(1),
         )
 
 

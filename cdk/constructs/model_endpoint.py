@@ -6,12 +6,12 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
-from constructs import Construct
-
 from cdk.constructs.model_registry import ModelRegistry
+from cdk.constructs.program_logs import program_logs
 from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import StageConfig
+from constructs import Construct
 
 CONTAINER_ACCOUNT = "763104351884"  # AWS's deep-learning containers
 VARIANT = "champion"
@@ -24,11 +24,11 @@ class ModelEndpoint(Construct):
     """Model, endpoint configuration and endpoint. The first two have no fixed name: a change replaces them, which a fixed name forbids."""
 
     def __init__(
-        self, scope: Construct, id_: str, *, names: Names, config: StageConfig, registry: ModelRegistry, key: kms.IKey
+        self, scope: Construct, id_: str, *, names: Names, config: StageConfig, registry: ModelRegistry, key: kms.IKey, logs_key: kms.IKey
     ) -> None:
         super().__init__(scope, id_)
         self.name = names.of("core")
-        self.role = self._role(registry, key)
+        self.role = self._role(registry, key, logs_key, config.log_retention_days)
         model = self._model(config, registry)
         model.node.add_dependency(self.role)
         variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
@@ -48,7 +48,7 @@ class ModelEndpoint(Construct):
         cdk.CfnOutput(self, "EndpointName", value=self.name)
         cdk.CfnOutput(self, "ModelArtefact", value=f"s3://{registry.bucket.bucket_name}/{ARTEFACT_KEY}")
 
-    def _role(self, registry: ModelRegistry, key: kms.IKey) -> iam.Role:
+    def _role(self, registry: ModelRegistry, key: kms.IKey, logs_key: kms.IKey, log_days: int) -> iam.Role:
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
         stack = cdk.Stack.of(self)
         role.add_to_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[registry.bucket.arn_for_objects(ARTEFACT_KEY)]))
@@ -67,15 +67,8 @@ class ModelEndpoint(Construct):
                 conditions={"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}},
             )
         )
-        log_group = f"/aws/sagemaker/Endpoints/{self.name}"
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
-                resources=[
-                    stack.format_arn(service="logs", resource="log-group", resource_name=f"{log_group}:*", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME)
-                ],
-            )
-        )
+        group = program_logs(self, "Logs", name=f"/aws/sagemaker/Endpoints/{self.name}", key=logs_key, days=log_days)
+        group.grant_write(role)
         acknowledge(role, "A registry token and namespaced metrics have no resource to name.", "AwsSolutions-IAM5[Resource::*]")
         return role
 
@@ -101,7 +94,7 @@ class ModelEndpoint(Construct):
 
     def _volume_key(self, config: StageConfig, key: kms.IKey) -> str | None:
         """Instances with their own NVMe disks encrypt them in hardware, and SageMaker refuses a key for those."""
-        return None if config.inference_instance.startswith(INSTANCE_STORE_FAMILIES) else key.key_id
+        return None if config.inference_instance.startswith(INSTANCE_STORE_FAMILIES) else key.key_arn
 
     def _scale(self, config: StageConfig) -> None:
         target = scaling.ScalableTarget(
@@ -112,6 +105,7 @@ class ModelEndpoint(Construct):
             resource_id=f"endpoint/{self.name}/variant/{VARIANT}",
             min_capacity=config.inference_count_min,
             max_capacity=config.inference_count_max,
+            role=iam.Role.from_role_arn(self, "ScalingRole", self._scaling_role_arn()),
         )
         target.node.add_dependency(self.endpoint)
         target.scale_to_track_metric(
@@ -121,6 +115,11 @@ class ModelEndpoint(Construct):
             scale_in_cooldown=cdk.Duration.minutes(10),
             scale_out_cooldown=cdk.Duration.minutes(1),
         )
+
+    def _scaling_role_arn(self) -> str:
+        """The service-linked role that Application Auto Scaling uses for endpoints whatever else is named."""
+        role = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+        return cdk.Stack.of(self).format_arn(service="iam", region="", resource="role", resource_name=role)
 
     def metric(self, name: str, statistic: str) -> cloudwatch.Metric:
         """A metric of the serving variant, per minute."""

@@ -4,10 +4,9 @@ import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
-from constructs import Construct
-
 from cdk.constructs.lake import OLD_VERSION_DAYS, private_bucket
 from cdk.names import Names
+from constructs import Construct
 
 
 class ModelRegistry(Construct):

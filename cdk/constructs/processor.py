@@ -1,6 +1,7 @@
 """A stream processor: one Lambda function, its role, its log, its mapping onto one stream, and where failed batches go."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -10,9 +11,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sqs as sqs
-from constructs import Construct
-
-from cdk.constructs.keys import DataKeys
+from cdk.constructs.keys import KeySet
 from cdk.constructs.market_streams import FannedStream
 from cdk.constructs.program_logs import program_logs
 from cdk.constructs.trading_network import PROGRAMS
@@ -20,10 +19,10 @@ from cdk.lambda_target import LAMBDA
 from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import FunctionConfig
+from constructs import Construct
 
 RETRIES = 3
 DEAD_LETTER_DAYS = 14
-METRIC_NAMESPACE = "Tidemark"
 
 
 class Processor(Construct):
@@ -36,16 +35,18 @@ class Processor(Construct):
         *,
         folder: str,
         code: lambda_.Code,
+        layer: lambda_.ILayerVersion,
         environment: Mapping[str, str],
         config: FunctionConfig,
         names: Names,
-        keys: DataKeys,
+        keys: KeySet,
         log_days: int,
         vpc: ec2.IVpc,
         security_group: ec2.ISecurityGroup,
         source: FannedStream,
     ) -> None:
         super().__init__(scope, id_)
+        self.folder = folder
         self.name = names.of(folder.replace("_", "-"))
         self._config = config
         group = program_logs(self, "Logs", name=f"/tidemark/{names.stage}/{folder}", key=keys.logs, days=log_days)
@@ -58,7 +59,8 @@ class Processor(Construct):
             runtime=lambda_.Runtime(LAMBDA.runtime, lambda_.RuntimeFamily.PYTHON),
             architecture=lambda_.Architecture.X86_64,
             code=code,
-            handler=f"lambdas.{folder}.handler.handler",
+            handler="handler.handler",
+            layers=[layer],
             role=self.role,
             environment={**environment, "FUNCTION_TIMEOUT_S": str(config.timeout_s)},
             environment_encryption=keys.compute,
@@ -106,11 +108,15 @@ class Processor(Construct):
             retention_period=cdk.Duration.days(DEAD_LETTER_DAYS),
         )
         acknowledge(queue, "This queue is a dead-letter queue; the mapping that fills it is no queue of ours.", "AwsSolutions-SQS3")
+        self.role.add_to_policy(iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[key.key_arn]))
         return queue
 
     def _map(self, source: FannedStream) -> None:
-        """Bounded everywhere: a poison record is halved down to, retried, and then given up with a message that says where it lies."""
-        common = {
+        """Bounded everywhere: a poison record is halved down to, retried, and then given up with a message that says where it lies.
+
+        The queue goes in by its ARN: with the queue itself CDK would grant its key's use with wildcards; `_dead_letters` grants it exactly.
+        """
+        common: dict[str, Any] = {
             "starting_position": lambda_.StartingPosition.LATEST,  # what is older than a minute is of no use to a trade
             "batch_size": self._config.batch_size,
             "parallelization_factor": self._config.parallelization,
@@ -118,7 +124,7 @@ class Processor(Construct):
             "bisect_batch_on_error": True,
             "retry_attempts": RETRIES,
             "max_record_age": cdk.Duration.seconds(self._config.record_age_s_max),
-            "on_failure": sources.SqsDlq(self.dead_letters),
+            "on_failure": sources.SqsDlq(sqs.Queue.from_queue_arn(self, "DeadLettersRef", self.dead_letters.queue_arn)),
         }
         if source.consumer is None:
             self.function.add_event_source(sources.KinesisEventSource(source.stream, **common))

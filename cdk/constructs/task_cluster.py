@@ -5,14 +5,14 @@ from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from constructs import Construct
-
 from cdk.constructs.alert_topics import AlertTopics
-from cdk.constructs.keys import DataKeys
+from cdk.constructs.keys import KeySet
+from cdk.constructs.program_logs import program_logs
 from cdk.constructs.trading_network import PROGRAMS, TradingNetwork
 from cdk.nag import acknowledge
 from cdk.names import Names
 from cdk.stages import Capacity, StageConfig
+from constructs import Construct
 
 VOLUME_GIB = 50
 SHARED_HOST_FOLDER = "/var/lib/tidemark/run"  # on the host; holds the direct feed's socket
@@ -30,19 +30,21 @@ class TaskCluster(Construct):
         names: Names,
         config: StageConfig,
         network: TradingNetwork,
-        keys: DataKeys,
+        keys: KeySet,
         topics: AlertTopics,
     ) -> None:
         super().__init__(scope, id_)
         self.cluster = ecs.Cluster(
             self, "Cluster", cluster_name=names.of("tasks"), vpc=network.vpc, container_insights_v2=ecs.ContainerInsights.ENABLED
         )
+        insights = f"/aws/ecs/containerinsights/{names.of('tasks')}/performance"
+        program_logs(self, "Insights", name=insights, key=keys.logs, days=config.log_retention_days)
         self.provider: str | None = None
         if config.capacity is Capacity.EC2:
             self.provider = self._hosts(names, config, network, keys, topics)
         cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
 
-    def _hosts(self, names: Names, config: StageConfig, network: TradingNetwork, keys: DataKeys, topics: AlertTopics) -> str:
+    def _hosts(self, names: Names, config: StageConfig, network: TradingNetwork, keys: KeySet, topics: AlertTopics) -> str:
         role = self._host_role()
         template = ec2.LaunchTemplate(
             self,
@@ -50,7 +52,7 @@ class TaskCluster(Construct):
             launch_template_name=names.of("host"),
             instance_type=ec2.InstanceType(config.host_instance),
             machine_image=ecs.EcsOptimizedImage.amazon_linux2023(),
-            role=role,
+            role=role.without_policy_updates(),  # or CDK adds any log group and any ecs:Submit*
             security_group=network.groups.hosts,
             require_imdsv2=True,
             http_put_response_hop_limit=1,  # containers never reach the host's credentials
@@ -83,20 +85,34 @@ class TaskCluster(Construct):
             enable_managed_scaling=False,  # one host, always: the group replaces it, nobody scales it
             enable_managed_termination_protection=False,
             enable_managed_draining=True,
-            can_containers_access_instance_role=False,
         )
         self.cluster.add_asg_capacity_provider(provider)
-        self._accept(role)
         return provider.capacity_provider_name
 
     def _host_role(self) -> iam.Role:
-        return iam.Role(self, "HostRole", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
+        """What the ECS agent needs; images are pulled and logs are written with the tasks' own agent roles."""
+        role = iam.Role(self, "HostRole", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
+        cluster = self.cluster.cluster_arn
+        members = ["ecs:DeregisterContainerInstance", "ecs:RegisterContainerInstance"]
+        reports = ["ecs:SubmitAttachmentStateChanges", "ecs:SubmitContainerStateChange", "ecs:SubmitTaskStateChange"]
+        role.add_to_policy(iam.PolicyStatement(actions=[*members, *reports], resources=[cluster]))
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["ecs:Poll", "ecs:StartTelemetrySession"], resources=["*"], conditions={"ArnEquals": {"ecs:cluster": cluster}}
+            )
+        )
+        role.add_to_policy(iam.PolicyStatement(actions=["ecs:DiscoverPollEndpoint"], resources=["*"]))
+        acknowledge(
+            role, "The agent asks for its endpoint and polls before any resource of the host exists.", "AwsSolutions-IAM5[Resource::*]"
+        )
+        return role
 
     def _user_data(self) -> ec2.UserData:
         """The folder of the direct feed's socket, for the tasks' own user."""
         data = ec2.UserData.for_linux()
-        data.add_commands(f"mkdir -p {SHARED_HOST_FOLDER}", f"chown {TASK_USER_ID}:{TASK_USER_ID} {SHARED_HOST_FOLDER}", f"chmod 0700 {SHARED_HOST_FOLDER}")
+        data.add_commands(
+            f"mkdir -p {SHARED_HOST_FOLDER}",
+            f"chown {TASK_USER_ID}:{TASK_USER_ID} {SHARED_HOST_FOLDER}",
+            f"chmod 0700 {SHARED_HOST_FOLDER}",
+        )
         return data
-
-    def _accept(self, role: iam.Role) -> None:
-        acknowledge(role, "The ECS agent registers a host and polls before any resource of it exists.", "AwsSolutions-IAM5[Resource::*]")

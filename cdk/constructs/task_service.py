@@ -1,6 +1,7 @@
 """One long-running task as an ECS service: exactly one copy at most, hardened, with time to stop in order."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -8,20 +9,18 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from constructs import Construct
-
 from cdk.constructs.program_logs import program_logs
 from cdk.constructs.task_cluster import SHARED_HOST_FOLDER, TASK_USER_ID, TaskCluster
 from cdk.constructs.trading_network import PROGRAMS
 from cdk.nag import acknowledge
-from cdk.names import Names
+from cdk.names import METRIC_NAMESPACE, Names
 from cdk.stages import TaskSize
+from constructs import Construct
 
 STOP_TIMEOUT_S = 120  # Fargate's most; the task itself is done within 20
 STATE_FOLDER = "/var/lib/tidemark"  # the flight recorder; declared as a volume in the image, so its owner is the task's user
 RUN_FOLDER = "/run/tidemark"
-SCRATCH_FOLDER = "/tmp"  # noqa: S108  the container's own, a volume: the root file system is read-only
-METRIC_NAMESPACE = "Tidemark"
+SCRATCH_FOLDER = "/tmp"
 
 
 class TaskService(Construct):
@@ -44,6 +43,7 @@ class TaskService(Construct):
         security_group: ec2.ISecurityGroup,
     ) -> None:
         super().__init__(scope, id_)
+        self.folder = folder
         self.name = names.of(folder.replace("_", "-"))
         self._cluster = cluster
         self.task = self._task(size)
@@ -51,6 +51,7 @@ class TaskService(Construct):
         container = self._container(folder, image, environment, secrets, group)
         self._mounts(container)
         self.service = self._service(security_group)
+        acknowledge(self.agent_role, "The registry's token names no resource; images and logs are named.", "AwsSolutions-IAM5[Resource::*]")
         acknowledge(self.task, "These variables are names and addresses; what is secret comes by `secrets`.", "AwsSolutions-ECS2")
         cdk.CfnOutput(self, "ServiceName", value=self.service.service_name)
 
@@ -59,8 +60,15 @@ class TaskService(Construct):
         """What the program itself is, as opposed to the agent that starts it."""
         return self.task.task_role
 
+    @property
+    def agent_role(self) -> iam.IRole:
+        """What starts the task: pulls the image, reads the secrets."""
+        role = self.task.execution_role
+        assert role is not None
+        return role
+
     def _task(self, size: TaskSize) -> ecs.TaskDefinition:
-        common = {
+        common: dict[str, Any] = {
             "family": self.name,
             "cpu": str(size.cpu_units),
             "memory_mib": str(size.memory_mib),
@@ -69,12 +77,19 @@ class TaskService(Construct):
             "task_role": iam.Role(self, "TaskRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")),
         }
         if self._cluster.provider is None:
-            linux = ecs.RuntimePlatform(cpu_architecture=ecs.CpuArchitecture.X86_64, operating_system_family=ecs.OperatingSystemFamily.LINUX)
+            linux = ecs.RuntimePlatform(
+                cpu_architecture=ecs.CpuArchitecture.X86_64, operating_system_family=ecs.OperatingSystemFamily.LINUX
+            )
             return ecs.TaskDefinition(self, "Task", compatibility=ecs.Compatibility.FARGATE, runtime_platform=linux, **common)
         return ecs.TaskDefinition(self, "Task", compatibility=ecs.Compatibility.EC2, **common)
 
     def _container(
-        self, folder: str, image: ecs.ContainerImage, environment: Mapping[str, str], secrets: Mapping[str, ecs.Secret], group: cdk.aws_logs.LogGroup
+        self,
+        folder: str,
+        image: ecs.ContainerImage,
+        environment: Mapping[str, str],
+        secrets: Mapping[str, ecs.Secret],
+        group: cdk.aws_logs.LogGroup,
     ) -> ecs.ContainerDefinition:
         linux = ecs.LinuxParameters(self, "Linux", init_process_enabled=True)
         linux.drop_capabilities(ecs.Capability.ALL)
@@ -97,7 +112,9 @@ class TaskService(Construct):
                 start_period=cdk.Duration.seconds(120),
             ),
             logging=ecs.LogDrivers.aws_logs(
-                stream_prefix=folder, log_group=group, mode=ecs.AwsLogDriverMode.NON_BLOCKING  # a slow log never stops a trade
+                stream_prefix=folder,
+                log_group=group,
+                mode=ecs.AwsLogDriverMode.NON_BLOCKING,  # a slow log never stops a trade
             ),
         )
 
@@ -110,7 +127,7 @@ class TaskService(Construct):
 
     def _service(self, security_group: ec2.ISecurityGroup) -> ecs.BaseService:
         """The new task starts after the old one has ended: two of them would be two traders until the lease says otherwise."""
-        common = {
+        common: dict[str, Any] = {
             "service_name": self.name,
             "cluster": self._cluster.cluster,
             "task_definition": self.task,
@@ -137,7 +154,9 @@ class TaskService(Construct):
                 conditions={"StringEquals": {"cloudwatch:namespace": METRIC_NAMESPACE}},
             )
         )
-        acknowledge(self.role, "PutMetricData names no resource; the condition binds it to our namespace.", "AwsSolutions-IAM5[Resource::*]")
+        acknowledge(
+            self.role, "PutMetricData names no resource; the condition binds it to our namespace.", "AwsSolutions-IAM5[Resource::*]"
+        )
 
     def running_tasks(self) -> cloudwatch.Metric:
         """Tasks of the service that run, per minute."""

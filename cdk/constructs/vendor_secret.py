@@ -3,9 +3,8 @@
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
-from constructs import Construct
-
 from cdk.nag import acknowledge
+from constructs import Construct
 
 
 class VendorSecret(Construct):

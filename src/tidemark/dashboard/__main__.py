@@ -1,6 +1,7 @@
 """`python -m tidemark.dashboard`: serve the page on this machine until told to stop."""
 
 import argparse
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ def serve(host: str, port: int, redis_host: str, redis_port: int) -> None:
         )
         sys.stdout.write(f"dashboard on http://{f'[{host}]' if ':' in host else host}:{bound}\n")
         sys.stdout.flush()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)  # uvicorn raises it again once it has stopped; being told to stop is no failure
         Server(config, hub).run(sockets=[listening])
 
 

@@ -5,6 +5,7 @@ Charts use plotly's script from the installed plotly package; where that is abse
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -25,6 +26,8 @@ from tidemark.dashboard.hub import Hub
 STATIC = Path(str(files("tidemark.dashboard"))) / "static"
 NO_STORE = {"cache-control": "no-store"}
 REVALIDATE = {"cache-control": "no-cache"}
+STYLE_IDS_HERE = "<!-- plotly style ids -->"
+STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 
 
 def build_app(redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: Hub | None = None) -> Starlette:
@@ -39,8 +42,10 @@ def build_app(redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: H
         with contextlib.suppress(asyncio.CancelledError):
             await reading
 
+    html = page_html()
+
     async def page(_: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers=REVALIDATE)
+        return HTMLResponse(html, headers=REVALIDATE)
 
     async def state(_: Request) -> Response:
         return Response(msgspec.json.encode(hub.state.snapshot()), media_type="application/json", headers=NO_STORE)
@@ -64,6 +69,18 @@ def build_app(redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: H
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Guard, hosts=hosts)])
+
+
+def page_html() -> str:
+    """The page, with an element for each style sheet that plotly's script would write into it, which our policy forbids.
+
+    The script leaves a sheet out when an element with its id exists. The ids are content hashes, so they are read from the script. (They
+    belong to maps, which the page does not draw.)
+    """
+    script = plotly_script()
+    ids = sorted(set(STYLE_ID.findall(script.read_text("utf-8")))) if script else []
+    kept_out = "\n".join(f'<meta name="plotly-style" id="{style_id}">' for style_id in ids)
+    return (STATIC / "index.html").read_text("utf-8").replace(STYLE_IDS_HERE, kept_out)
 
 
 def plotly_script() -> Path | None:

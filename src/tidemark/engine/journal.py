@@ -15,6 +15,7 @@ import msgspec
 
 from tidemark.errors import DecodeError
 
+# Records hold no references to each other, so the garbage collector need not look at them (gc=False): a long run has millions.
 JOURNAL_VERSION: Final = 1
 MAGIC: Final = b"TMJ\x01"
 CHAIN_BYTES: Final = 16
@@ -23,7 +24,7 @@ _HEAD: Final = struct.Struct("<II")
 _FILE_HEAD: Final = struct.Struct("<4sH")
 
 
-class RunStarted(msgspec.Struct, frozen=True, array_like=True, tag="run"):
+class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="run"):
     """Who trades what, from which cash, under which rules."""
 
     ts_ns: int
@@ -35,7 +36,7 @@ class RunStarted(msgspec.Struct, frozen=True, array_like=True, tag="run"):
     instruments: tuple[dict[str, Any], ...]
 
 
-class SignalSeen(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
+class SignalSeen(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="signal"):
     """A signal became visible to the engine."""
 
     ts_ns: int
@@ -47,7 +48,7 @@ class SignalSeen(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
     input_ts_ns: int
 
 
-class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="refused"):
     """A signal that makes no order: the first rule that failed, with its figure and limit, and the others that did."""
 
     ts_ns: int
@@ -59,7 +60,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     also: tuple[str, ...] = ()
 
 
-class OrderEvent(msgspec.Struct, frozen=True, array_like=True, tag="order"):
+class OrderEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="order"):
     """An order's new state. `detail` is the reason of an exit, a cancel or a reject."""
 
     ts_ns: int
@@ -76,7 +77,7 @@ class OrderEvent(msgspec.Struct, frozen=True, array_like=True, tag="order"):
     detail: str = ""
 
 
-class OrderAnomaly(msgspec.Struct, frozen=True, array_like=True, tag="anomaly"):
+class OrderAnomaly(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="anomaly"):
     """Something the state machine does not allow, or more filled than asked for. Kept out, recorded, to be cleared with the broker."""
 
     ts_ns: int
@@ -86,7 +87,7 @@ class OrderAnomaly(msgspec.Struct, frozen=True, array_like=True, tag="anomaly"):
     what: str
 
 
-class Fill(msgspec.Struct, frozen=True, array_like=True, tag="fill"):
+class Fill(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="fill"):
     """An execution. `exec_ts_ns` is the venue's time, `ts_ns` when we heard of it."""
 
     ts_ns: int
@@ -102,7 +103,7 @@ class Fill(msgspec.Struct, frozen=True, array_like=True, tag="fill"):
     leg: str
 
 
-class TradeClosed(msgspec.Struct, frozen=True, array_like=True, tag="trade"):
+class TradeClosed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="trade"):
     """A position from flat to flat. `risk_micros` is what was planned to be lost at the stop, fees and slippage included."""
 
     ts_ns: int
@@ -122,7 +123,7 @@ class TradeClosed(msgspec.Struct, frozen=True, array_like=True, tag="trade"):
     reason: str
 
 
-class EquityMark(msgspec.Struct, frozen=True, array_like=True, tag="equity"):
+class EquityMark(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="equity"):
     """Equity at the last markable books; `is_stale` when a book we hold a position in is unusable now."""
 
     ts_ns: int
@@ -133,7 +134,7 @@ class EquityMark(msgspec.Struct, frozen=True, array_like=True, tag="equity"):
     is_stale: bool
 
 
-class DefectSeen(msgspec.Struct, frozen=True, array_like=True, tag="defect"):
+class DefectSeen(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="defect"):
     """A symbol's book became unusable (`is_usable` false) or usable again; `code` names the event that did it."""
 
     ts_ns: int
@@ -142,7 +143,7 @@ class DefectSeen(msgspec.Struct, frozen=True, array_like=True, tag="defect"):
     is_usable: bool
 
 
-class Halted(msgspec.Struct, frozen=True, array_like=True, tag="halt"):
+class Halted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="halt"):
     """No new risk from here: a loss limit was reached, or somebody pulled the kill switch (limit 0)."""
 
     ts_ns: int
@@ -151,7 +152,7 @@ class Halted(msgspec.Struct, frozen=True, array_like=True, tag="halt"):
     limit: int
 
 
-class LimitBreached(msgspec.Struct, frozen=True, array_like=True, tag="breach"):
+class LimitBreached(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="breach"):
     """After fills of our own decision, a limit is exceeded. Sizing and the collar are there to make this impossible."""
 
     ts_ns: int
@@ -161,7 +162,7 @@ class LimitBreached(msgspec.Struct, frozen=True, array_like=True, tag="breach"):
     symbol: str
 
 
-class TradeDay(msgspec.Struct, frozen=True, array_like=True, tag="day"):
+class TradeDay(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="day"):
     """A trade date (YYYYMMDD) began, with this equity; loss budgets of the day are measured from it."""
 
     ts_ns: int
@@ -169,7 +170,7 @@ class TradeDay(msgspec.Struct, frozen=True, array_like=True, tag="day"):
     equity_micros: int
 
 
-class DataSeen(msgspec.Struct, frozen=True, array_like=True, tag="data"):
+class DataSeen(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="data"):
     """What the feed of a symbol was like, over the run. `defects` counts events by defect."""
 
     ts_ns: int
@@ -180,7 +181,7 @@ class DataSeen(msgspec.Struct, frozen=True, array_like=True, tag="data"):
     defects: dict[str, int]
 
 
-class RunFinished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+class RunFinished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="end"):
     """The engine stopped, after it had flattened what it could."""
 
     ts_ns: int

@@ -1,7 +1,8 @@
 """Where each figure of the engine's state lives in the arrays that the scan kernel and the Python core share.
 
 One integer matrix for symbols, one for resting orders, one vector for the account: three arguments instead of thirty, because numba
-pays for every argument of every call. Plain ints, because a kernel compiles them to constants.
+pays for every argument of every call. Plain ints, because a kernel compiles them to constants. (Numba's cache looks at the kernel's own
+file only: after a change here, touch scan.py.)
 """
 
 from typing import Final
@@ -29,13 +30,13 @@ TARGET: Final = 13
 ARMED: Final = 14  # bits ARM_STOP, ARM_TARGET
 RETRY: Final = 15  # 1: stop at this symbol's next markable book
 RESTING: Final = 16  # our orders resting at the venue
-EVENTS: Final = 17
-TRADES: Final = 18
-SEEN: Final = 19  # events in the running half of the quality window
-BAD: Final = 20
-SEEN_BEFORE: Final = 21  # in the half before it
-BAD_BEFORE: Final = 22
-LAST_CODE: Final = 23  # defect of the last event that changed the book state
+TRADES: Final = 17
+SEEN: Final = 18  # events in the running half of the quality window
+BAD: Final = 19
+SEEN_BEFORE: Final = 20  # in the half before it
+BAD_BEFORE: Final = 21
+LAST_CODE: Final = 22  # defect of the last event that changed the book state
+QUALITY_FROM: Final = 23  # open of the session that runs or comes: what is sent before it is not judged
 SYM_FIELDS: Final = 24
 
 HELD: Final = -1
@@ -74,7 +75,7 @@ EQUITY: Final = 5
 HIGH_WATER: Final = 6
 DRAWDOWN_BPS_MAX: Final = 7
 HALT_EQUITY: Final = 8  # at or below: a loss limit is reached
-ROWS: Final = 9  # events scanned, all symbols
+ROWS: Final = 9  # events applied, all symbols
 WAKE_ROWS: Final = 10  # stop when ROWS reaches this
 MARK_NEXT: Final = 11  # next time an equity mark is due
 MARK_EVERY: Final = 12

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 CID_CHARS: Final = 20
+CID_HASH_BYTES: Final = 15  # as many as 20 characters of base32 need, in whole groups of five
 
 
 class OrderState(StrEnum):
@@ -70,7 +71,8 @@ class Leg(StrEnum):
 def client_order_id(account: str, strategy: str, signal_id: str, leg: str, attempt: int) -> str:
     """The order's name, the same for the same decision, so that a repeat is recognised: by us, by the journal and by the broker."""
     text = "|".join((account, strategy, signal_id, leg, str(attempt)))
-    return base64.b32encode(hashlib.blake2b(text.encode()).digest()).decode()[:CID_CHARS]
+    head = hashlib.blake2b(text.encode()).digest()[:CID_HASH_BYTES]
+    return base64.b32encode(head).decode()[:CID_CHARS]
 
 
 @dataclass(slots=True, kw_only=True)

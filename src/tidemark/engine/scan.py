@@ -135,8 +135,10 @@ def rest_on_trade(orders: I64, row_count: int, s: int, price_ticks: int, qty: in
 
 
 @kernel
-def _count_quality(sym: I64, s: int, bad: int) -> None:
-    """Two half windows, so that the figure forgets and costs nothing."""
+def _count_quality(sym: I64, s: int, ts_ns: int, bad: int) -> None:
+    """Two half windows, so that the figure forgets and costs nothing. Before the open, crossed books are what an auction looks like."""
+    if ts_ns < sym[s, at.QUALITY_FROM]:
+        return
     sym[s, at.SEEN] += 1
     sym[s, at.BAD] += bad
     if sym[s, at.SEEN] == at.QUALITY_HALF_EVENTS:
@@ -223,10 +225,12 @@ def scan(
     orders: I64,
     glob: I64,
     marks: I64,
+    defects: I64,
 ) -> tuple[int, int]:
     """Events `start` to `stop` of a block, or up to the first that must be decided on.
 
-    Shapes   columns of the block (n,), px_ticks and qty (n, 20); grade, code (n,) from the data check; the rest as in `layout.State`.
+    Shapes   columns of the block (n,), px_ticks and qty (n, 20); grade, code (n,) from the data check; the rest as in `layout.State`;
+             defects (symbols, codes) counts events.
     Returns  (row to go on at, reason). Reasons above END are bits, with the symbol's own in `sym[:, at.FIRED]`.
     """
     i = start
@@ -247,9 +251,8 @@ def scan(
                 reason = AGENDA_DUE
                 break
             if g >= at.DAMAGED:
-                rows += 1
-                sym[s, at.EVENTS] += 1
-                _count_quality(sym, s, 1)
+                defects[s, code[i]] += 1
+                _count_quality(sym, s, now, 1)
                 i += 1
                 if g == at.DAMAGED and is_depth:
                     sym[s, at.V_OK] = at.UNUSABLE_BOOK
@@ -257,10 +260,7 @@ def scan(
                         sym[s, at.L_OK] = at.UNUSABLE_BOOK
                         sym[s, at.LAST_CODE] = code[i - 1]
                         reason = DATA_BIT
-                if rows >= wake_rows:
-                    reason |= WAKE_BIT
-                if reason != END:
-                    break
+                        break
                 continue
             filled = False
             if is_depth:
@@ -282,15 +282,16 @@ def scan(
                 phase = at.PHASE_LOCAL
                 reason = FILL
                 break
-        phase = at.PHASE_START
-        now = max(now, event_ts_ns[i], recv_ts_ns[i])
-        if due_local <= now:
+        seen_at = max(now, event_ts_ns[i], recv_ts_ns[i])
+        if due_local <= seen_at:  # the clock stays where it is: what is due happens at its own time
             phase = at.PHASE_LOCAL
             reason = LOCAL_DUE
             break
+        phase = at.PHASE_START
+        now = seen_at
         rows += 1
-        sym[s, at.EVENTS] += 1
-        _count_quality(sym, s, 1 if g != at.GOOD else 0)
+        defects[s, code[i]] += 1
+        _count_quality(sym, s, event_ts_ns[i], 1 if g != at.GOOD else 0)
         if not is_depth:
             sym[s, at.TRADES] += 1
         elif g <= at.LOCKED:

@@ -6,20 +6,18 @@ The configuration is an `AwsConfig` as JSON; the resolved resources are written 
 """
 
 import argparse
-import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from tidemark.errors import TidemarkError
-from tidemark.local.deploy import StageValues, deploy
+from tidemark.local.deploy import StageValues, check, deploy
+from tidemark.local.files import write_whole
 from tidemark.local.processes import notify_ready
 from tidemark.local.resources import StageResources
 from tidemark.local.template import read_assembly
@@ -38,32 +36,21 @@ class AwsConfig:
 
 
 class AwsServer:
-    """moto's server with our Kinesis data plane in front, on a thread; HTTP/1.1, so that clients keep their connections."""
+    """moto behind our Kinesis data plane, served on a thread per connection."""
 
     def __init__(self, port: int, account: str, region: str) -> None:
         os.environ["MOTO_ACCOUNT_ID"] = account  # read by moto when it is imported
         os.environ["MOTO_PORT"] = str(port)
         os.environ.setdefault("AWS_DEFAULT_REGION", region)
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-        from werkzeug.serving import make_server
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         from tidemark.local import kinesis_plane
-
-        class Handler(MotoRequestHandler):  # type: ignore[misc]
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # a reply is two writes; with Nagle's algorithm the second would wait for an ACK
-            wbufsize = -1
-
-            def log_request(self, code: Any = "-", size: Any = "-") -> None:
-                """One line per request would be most of the disk that a run writes."""
+        from tidemark.local.wsgi import WsgiServer
 
         kinesis_plane.install()
-        moto_app: Callable[..., Iterable[bytes]] = DomainDispatcherApplication(create_backend_app)
-        app = kinesis_plane.KinesisPlane(moto_app, account, region)
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler)
-        self._server.daemon_threads = True  # type: ignore[attr-defined]
-        self.port = int(self._server.server_address[1])
+        app = kinesis_plane.KinesisPlane(DomainDispatcherApplication(create_backend_app), account, region)
+        self._server = WsgiServer(port, app)
+        self.port = self._server.port
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="moto")
         self._thread.start()
 
@@ -98,19 +85,10 @@ def aws_environment(port: int, region: str, *, firehose_port: int | None = None,
     return env
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
 def serve(config: AwsConfig) -> tuple[AwsServer, StageResources]:
     """Start the server and deploy into it."""
     assembly = read_assembly(Path(config.assembly))
+    check(assembly)
     server = AwsServer(config.port, assembly.account, assembly.region)
     resources = deploy(assembly, server.endpoint, config.values)
     write_whole(Path(config.resources_file), resources.to_json())

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidemark.local.resources import (
-    DeliverySpec,
     StageResources,
     environments,
     read_deliveries,
@@ -66,6 +65,7 @@ def deploy(assembly: Assembly, endpoint: str, values: StageValues) -> StageResou
     """Create everything and return it resolved. The endpoint must be empty: nothing is updated in place."""
     clients = Clients(endpoint, assembly.region)
     _bind_services(assembly, values)
+    assembly.unresolved.clear()
     secrets = _create_secrets(assembly, clients)
     streams = _create_streams(assembly, clients)
     buckets = [_create_bucket(assembly, clients, resource) for resource in assembly.resources("AWS::S3::Bucket")]
@@ -78,8 +78,8 @@ def deploy(assembly: Assembly, endpoint: str, values: StageValues) -> StageResou
     urls = {_queue_arn(assembly, name): url for name, url in queues.items()}
     functions = read_functions(assembly, stage)
     tasks = read_tasks(assembly)
-    for spec in (*functions.values(), *tasks.values()):
-        spec.env.update({name: value for name, value in values.environment.items() if name in spec.env})
+    for env in [spec.env for spec in functions.values()] + [spec.env for spec in tasks.values()]:
+        env.update({name: value for name, value in values.environment.items() if name in env})
     return StageResources(
         stage=stage,
         account=assembly.account,
@@ -97,6 +97,15 @@ def deploy(assembly: Assembly, endpoint: str, values: StageValues) -> StageResou
         skipped=skipped_types(assembly),
         unresolved=sorted(assembly.unresolved),
     )
+
+
+def check(assembly: Assembly) -> None:
+    """Read everything that the stage will need, before anything is started. Raises InputError naming what does not fit."""
+    stage = stage_of(assembly)
+    read_functions(assembly, stage)
+    read_mappings(assembly, stage, {})
+    read_tasks(assembly)
+    read_deliveries(assembly)
 
 
 def wants_cache_token(assembly: Assembly) -> bool:
@@ -230,11 +239,3 @@ def _put_values(assembly: Assembly, clients: Clients, values: StageValues) -> No
 
 def _queue_arn(assembly: Assembly, name: str) -> str:
     return f"arn:aws:sqs:{assembly.region}:{assembly.account}:{name}"
-
-
-def delivery_config(spec: DeliverySpec) -> dict[str, Any]:
-    """One delivery stream for the Firehose server's configuration file."""
-    import msgspec
-
-    plain: dict[str, Any] = msgspec.to_builtins(spec)
-    return plain

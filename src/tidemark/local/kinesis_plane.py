@@ -8,8 +8,8 @@ A GetRecords with the header `X-Tidemark-Wait-Ms` returns when there is a record
 do not send it get Kinesis' own behaviour.
 """
 
-import base64
 import binascii
+import io
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -32,8 +32,10 @@ RETAINED_S_MIN = 60.0  # younger records stay, whatever they weigh
 StartResponse = Callable[..., Any]
 
 
-class StoredRecord(moto_kinesis.Record):  # type: ignore[misc]
-    """moto's record without its clock object; arrival in seconds."""
+class StoredRecord:
+    """A record as it came: `data` in base64, arrival in seconds. (moto's own class keeps a list of all its instances.)"""
+
+    __slots__ = ("created_at", "data", "explicit_hash_key", "partition_key", "sequence_number")
 
     def __init__(self, partition_key: str, data: str, sequence_number: int, explicit_hash_key: str | None) -> None:
         self.partition_key = partition_key
@@ -67,7 +69,7 @@ class OrderedShard(moto_kinesis.Shard):  # type: ignore[misc]
     def get_records(self, last_sequence_id: str, limit: int | None) -> tuple[list[StoredRecord], int, int]:
         """(records after `last_sequence_id`, sequence number of the last one, milliseconds behind the newest)."""
         with self.appended:
-            found = []
+            found: list[StoredRecord] = []
             size = 0
             number = max(int(last_sequence_id) + 1, self._first)
             while number <= self._last and len(found) < (limit or RECORDS_PER_GET_MAX) and size < GET_BYTES_MAX:
@@ -117,16 +119,15 @@ class KinesisPlane:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         call = self._calls.get(environ.get("HTTP_X_AMZ_TARGET", ""))
-        if call is None:
-            return self._moto(environ, start_response)
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        reply = call(environ, msgspec.json.decode(body))
-        if reply is None:
-            environ["wsgi.input"] = _Rewound(body)
-            return self._moto(environ, start_response)
-        answer = msgspec.json.encode(reply)
-        start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(answer)))])
-        return [answer]
+        if call is not None:
+            body = environ["wsgi.input"].read()
+            reply = call(environ, msgspec.json.decode(body))
+            if reply is not None:
+                answer = msgspec.json.encode(reply)
+                start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(answer)))])
+                return [answer]
+            environ["wsgi.input"] = io.BytesIO(body)
+        return self._moto(environ, start_response)
 
     def _put_record(self, environ: dict[str, Any], request: dict[str, Any]) -> dict[str, Any] | None:
         stream = self._stream(request)
@@ -177,24 +178,6 @@ class KinesisPlane:
         return self._backend.streams.get(name)
 
 
-class _Rewound:
-    """A request body that was read already, for moto to read again."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._offset = 0
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._body) if size < 0 else self._offset + size
-        part = self._body[self._offset : end]
-        self._offset += len(part)
-        return part
-
-    def readline(self, size: int = -1) -> bytes:
-        end = self._body.find(b"\n", self._offset) + 1
-        return self.read((end or len(self._body)) - self._offset)
-
-
 def _append(stream: Any, record: dict[str, Any]) -> tuple[str, str]:
     shard = stream.get_shard_for_key(record["PartitionKey"], record.get("ExplicitHashKey"))
     return shard.shard_id, shard.put_record(record["PartitionKey"], record["Data"], record.get("ExplicitHashKey"))
@@ -204,8 +187,3 @@ def _raw_bytes(record: dict[str, Any]) -> int:
     """Decoded size of a record with its key, without decoding it."""
     data: str = record.get("Data", "")
     return len(data) * 3 // 4 - data.count("=", -2) + len(record.get("PartitionKey", "").encode())
-
-
-def sequence_after(iterator: str) -> int:
-    """The sequence number that an iterator of ours stands behind, for tests and logs."""
-    return int(base64.b64decode(iterator).decode().rpartition(":")[2])

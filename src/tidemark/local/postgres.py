@@ -24,7 +24,8 @@ from tidemark.local.processes import OsUser, log_tail, spawn, wait_until
 from tidemark.local.supervisor import ChildSpec
 
 DATABASE = "tidemark"
-OWNER = "tidemark"
+OWNER = "tidemark_admin"  # both users as in the template: people administer, programs use
+PROGRAM_USER = "tidemark_app"
 SUPERUSER = "postgres"
 OS_USER = "pgserver"
 PORT = 5432  # names the socket file only; no TCP port is opened
@@ -46,13 +47,18 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        """libpq connection string of the owner of our database."""
+        """libpq connection string as programs connect: may read and write what the migrations grant, may not change tables."""
+        return f"host={self.socket_dir} port={PORT} user={PROGRAM_USER} dbname={DATABASE}"
+
+    @property
+    def admin_dsn(self) -> str:
+        """libpq connection string of the database's owner, for migrations and for looking around."""
         return f"host={self.socket_dir} port={PORT} user={OWNER} dbname={DATABASE}"
 
     @property
     def secret(self) -> dict[str, str | int]:
         """The database secret's content as programs expect it; local sockets are trusted, so the password is a word."""
-        return {"host": str(self.socket_dir), "port": PORT, "username": OWNER, "password": "local", "dbname": DATABASE}
+        return {"host": str(self.socket_dir), "port": PORT, "username": PROGRAM_USER, "password": "local", "dbname": DATABASE}
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -204,17 +210,17 @@ def _build(bin_dir: Path, home: Path, user: OsUser | None) -> None:
     try:
         with running(server, log):
             _create_database(server)
-            migrate(server.dsn)
+            migrate(server.admin_dsn)
     finally:
         shutil.rmtree(socket_dir)
 
 
 def _create_database(server: PostgresServer) -> None:
-    """Our database and its owner, who like the master user of RDS may make roles but is no superuser."""
+    """Our database and its owner, who like the master user of RDS may make roles and databases but is no superuser."""
     import psycopg
 
     with psycopg.connect(f"host={server.socket_dir} port={PORT} user={SUPERUSER} dbname={SUPERUSER}", autocommit=True) as conn:
-        conn.execute(f"CREATE ROLE {OWNER} LOGIN CREATEROLE")
+        conn.execute(f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB")
         conn.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
     with psycopg.connect(f"host={server.socket_dir} port={PORT} user={SUPERUSER} dbname={DATABASE}", autocommit=True) as conn:
         conn.execute(f"ALTER SCHEMA public OWNER TO {OWNER}")

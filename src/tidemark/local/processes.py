@@ -177,16 +177,41 @@ def tagged(tag: str) -> list[psutil.Process]:
     return found
 
 
-def kill_tagged(tag: str, *, timeout_s: float = 2.0) -> list[str]:
-    """SIGKILL what still carries `tag`; returns `name (pid)` of each, for the report."""
-    left = tagged(tag)
-    names = [f"{process.name()} ({process.pid})" for process in left if process.is_running()]
-    for process in left:
+def descendants(pids: Sequence[int]) -> list[psutil.Process]:
+    """What these processes started, and what that started in turn. PostgreSQL's own children carry no readable environment."""
+    found: list[psutil.Process] = []
+    for pid in pids:
         try:
+            found += psutil.Process(pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def is_living(process: psutil.Process) -> bool:
+    """Whether this very process still runs; a zombie does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill_left(family: Sequence[psutil.Process], tag: str, *, grace_s: float = 1.0, timeout_s: float = 2.0) -> list[str]:
+    """SIGKILL what is left of `family` and whatever carries `tag`; returns `name (pid)` of each, for the report.
+
+    `family` has `grace_s` to notice that its parent is gone, as PostgreSQL's processes do.
+    """
+    wait_until(lambda: not any(map(is_living, family)), timeout_s=grace_s)
+    left = {process.pid: process for process in (*family, *tagged(tag)) if is_living(process)}
+    names = []
+    for process in left.values():
+        try:
+            names.append(f"{process.name()} ({process.pid})")
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(left, timeout=timeout_s)
+    if left:
+        wait_until(lambda: not any(map(is_living, left.values())), timeout_s=timeout_s)
     return names
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tidemark.errors import bad_input
-from tidemark.local.template import NO_VALUE, Assembly, Resource, plain_environment
+from tidemark.local.template import Assembly, Resource, plain_environment
 
 STAGE_PREFIX = "tidemark-"
 UNLIMITED = -1
@@ -157,9 +157,9 @@ def stage_of(assembly: Assembly) -> str:
 def environments(assembly: Assembly) -> Iterator[dict[str, str]]:
     """Resolved environment of every function and container."""
     for resource in assembly.resources("AWS::Lambda::Function"):
-        yield _function_environment(assembly.properties(resource))
+        yield _function_environment(assembly.properties(resource, "Environment"))
     for resource in assembly.resources("AWS::ECS::TaskDefinition"):
-        for container in assembly.properties(resource).get("ContainerDefinitions", []):
+        for container in assembly.properties(resource, "ContainerDefinitions").get("ContainerDefinitions", []):
             yield _container_environment(container)
 
 
@@ -169,7 +169,7 @@ def read_functions(assembly: Assembly, stage: str) -> dict[str, FunctionSpec]:
     for resource in assembly.resources("AWS::Lambda::Function"):
         if "FunctionName" not in resource.properties:
             continue
-        properties = assembly.properties(resource)
+        properties = assembly.properties(resource, "FunctionName", "Role", "Handler", "Environment", "Timeout", "MemorySize")
         name = short_name(properties["FunctionName"], stage)
         found[name] = FunctionSpec(
             name=name,
@@ -224,15 +224,14 @@ def _mapping(properties: dict[str, Any], stage: str, stream: str, stream_arn: st
 def _function_of(name_or_arn: str) -> str:
     """Function name of a name, an ARN, or the ARN of an alias or version."""
     parts = name_or_arn.split(":")
-    name = parts[parts.index("function") + 1] if "function" in parts else name_or_arn
-    return name
+    return parts[parts.index("function") + 1] if "function" in parts else name_or_arn
 
 
 def read_tasks(assembly: Assembly) -> dict[str, TaskSpec]:
     """Containers of the task definitions, by name."""
     found = {}
     for resource in assembly.resources("AWS::ECS::TaskDefinition"):
-        properties = assembly.properties(resource)
+        properties = assembly.properties(resource, "Family", "ContainerDefinitions")
         for container in properties.get("ContainerDefinitions", []):
             name = str(container["Name"]).replace("-", "_")
             found[name] = TaskSpec(name, str(properties.get("Family", name)), _container_environment(container))
@@ -296,7 +295,4 @@ def _function_environment(properties: dict[str, Any]) -> dict[str, str]:
 
 
 def _container_environment(container: dict[str, Any]) -> dict[str, str]:
-    """Plain variables; `Secrets` become variables that hold the secret's ARN, as ECS would hold its value."""
-    assert container is not NO_VALUE
-    plain = {item["Name"]: item["Value"] for item in container.get("Environment", [])}
-    return plain_environment(plain)
+    return plain_environment({item["Name"]: item["Value"] for item in container.get("Environment", [])})

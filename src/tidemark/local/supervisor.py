@@ -28,8 +28,9 @@ from tidemark.local.processes import (
     READY_FD,
     RUN_TAG,
     OsUser,
+    descendants,
     exit_reason,
-    kill_tagged,
+    kill_left,
     log_tail,
     require_free_space,
     signal_group,
@@ -186,13 +187,15 @@ class Supervisor:
         return self.stop_reason
 
     def drain(self, name: str, *, timeout_s: float) -> None:
-        """Ask a child (SIGUSR1) to work off its input and end. Raises UnavailableError when it does not in time."""
+        """Ask a child (SIGUSR1) to work off its input and end. Raises UnavailableError when it does not in time, or the stage ends."""
         child = self.children[name]
         child.state = State.STOPPING
         child.process.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + timeout_s
-        while child.alive and time.monotonic() < deadline:
+        while child.alive and self.stop_reason is None and time.monotonic() < deadline:
             self._step(0.05)
+        if self.stop_reason is not None:
+            raise UnavailableError(self.stop_reason)
         if child.alive:
             raise UnavailableError(f"{name} did not work off its input in {timeout_s:g} s")
         if child.process.returncode != 0:
@@ -202,9 +205,10 @@ class Supervisor:
         """End every child, highest phase first: its stop signal, then SIGKILL. Returns what had to be killed."""
         killed: list[str] = []
         self._signals_seen = 0
+        family = descendants([child.process.pid for child in self.children.values() if child.alive])
         for phase in sorted({child.spec.phase for child in self.children.values()}, reverse=True):
             killed += self._stop_phase([child for child in self.children.values() if child.spec.phase == phase and child.alive])
-        return killed + kill_tagged(self.tag)
+        return killed + kill_left(family, self.tag)
 
     def health(self) -> list[dict[str, Any]]:
         """Name, state and pid of every child, as the page shows them."""

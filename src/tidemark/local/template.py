@@ -115,9 +115,10 @@ class Assembly:
                 if (not types or body["Type"] in types) and self._exists(stack, body):
                     yield Resource((stack.name, logical_id), body["Type"], body.get("Properties", {}))
 
-    def properties(self, resource: Resource) -> dict[str, Any]:
-        """The resource's properties with every intrinsic function resolved."""
-        resolved: dict[str, Any] = self.resolve(resource.properties, self.stacks[resource.key[0]])
+    def properties(self, resource: Resource, *names: str) -> dict[str, Any]:
+        """The resource's properties, all or the named ones, with every intrinsic function resolved."""
+        wanted = {name: value for name, value in resource.properties.items() if not names or name in names}
+        resolved: dict[str, Any] = self.resolve(wanted, self.stacks[resource.key[0]])
         return resolved
 
     def name(self, resource: Resource) -> str:

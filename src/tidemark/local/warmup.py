@@ -9,7 +9,22 @@ import sysconfig
 from pathlib import Path
 
 KERNEL_MODULES = ("tidemark.features.warmup", "tidemark.engine.warmup")
-PACKAGES = ("numpy", "numba", "llvmlite", "torch", "boto3", "botocore", "moto", "pyarrow", "psycopg", "redis", "starlette", "uvicorn", "rich", "typer")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "llvmlite",
+    "torch",
+    "boto3",
+    "botocore",
+    "moto",
+    "pyarrow",
+    "psycopg",
+    "redis",
+    "starlette",
+    "uvicorn",
+    "rich",
+    "typer",
+)
 
 
 def main() -> None:

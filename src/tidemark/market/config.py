@@ -37,28 +37,29 @@ class Behaviour:
     touch_qty: float  # typical size of the best level, contracts
     trade_qty: float  # typical print
     news_ticks: float  # typical jump at news
+    flow_unit: float  # contracts of decayed flow that count as one in the planted rule: about its standard deviation
 
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
     "NQ": Behaviour(
-        start_price="21000", events_per_s=20.0, move_share=0.14, shared_prob=0.9, shared_same_prob=0.95, beta=1, move_ticks_mean=1.6,
-        widen_prob=0.55, heal_prob=0.22, touch_qty=7.0, trade_qty=2.0, news_ticks=24.0,
+        start_price="21000", events_per_s=20.0, move_share=0.085, shared_prob=0.9, shared_same_prob=0.95, beta=1, move_ticks_mean=2.0,
+        widen_prob=0.45, heal_prob=0.17, touch_qty=7.0, trade_qty=2.0, news_ticks=45.0, flow_unit=37.0,
     ),
     "ES": Behaviour(
-        start_price="6000", events_per_s=20.0, move_share=0.115, shared_prob=0.95, shared_same_prob=0.98, beta=1, move_ticks_mean=1.15,
-        widen_prob=0.45, heal_prob=0.55, touch_qty=34.0, trade_qty=4.0, news_ticks=9.0,
+        start_price="6000", events_per_s=20.0, move_share=0.085, shared_prob=0.95, shared_same_prob=0.98, beta=1, move_ticks_mean=1.3,
+        widen_prob=0.35, heal_prob=0.18, touch_qty=34.0, trade_qty=4.0, news_ticks=18.0, flow_unit=175.0,
     ),
     "YM": Behaviour(
-        start_price="44000", events_per_s=13.0, move_share=0.16, shared_prob=0.85, shared_same_prob=0.93, beta=1, move_ticks_mean=1.4,
-        widen_prob=0.55, heal_prob=0.22, touch_qty=6.0, trade_qty=2.0, news_ticks=20.0,
+        start_price="44000", events_per_s=13.0, move_share=0.11, shared_prob=0.85, shared_same_prob=0.93, beta=1, move_ticks_mean=2.0,
+        widen_prob=0.4, heal_prob=0.22, touch_qty=6.0, trade_qty=2.0, news_ticks=32.0, flow_unit=30.0,
     ),
     "ZN": Behaviour(
         start_price="111", events_per_s=11.0, move_share=0.05, shared_prob=0.25, shared_same_prob=0.75, beta=-1, move_ticks_mean=1.0,
-        widen_prob=0.35, heal_prob=0.75, touch_qty=160.0, trade_qty=12.0, news_ticks=4.0,
+        widen_prob=0.35, heal_prob=0.75, touch_qty=160.0, trade_qty=12.0, news_ticks=7.0, flow_unit=480.0,
     ),
     "DX": Behaviour(
         start_price="100", events_per_s=8.0, move_share=0.09, shared_prob=0.25, shared_same_prob=0.7, beta=-1, move_ticks_mean=1.1,
-        widen_prob=0.6, heal_prob=0.25, touch_qty=9.0, trade_qty=1.5, news_ticks=5.0,
+        widen_prob=0.6, heal_prob=0.25, touch_qty=9.0, trade_qty=1.5, news_ticks=8.0, flow_unit=30.0,
     ),
 }  # fmt: skip
 SYMBOLS: tuple[str, ...] = tuple(BEHAVIOURS)

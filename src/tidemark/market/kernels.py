@@ -10,25 +10,24 @@ import numpy.typing as npt
 
 from tidemark.events import I8, I16, I32, I64, LEVELS
 from tidemark.jit import kernel
-from tidemark.market.rule import P_FAR_SHARE, P_FLOW_SCALE, P_LEAD, P_LEAD_SCALE, P_OWN, P_RESILIENT
+from tidemark.market.rule import F64, P_FAR_SHARE, P_FLOW_SCALE, P_LEAD, P_LEAD_SCALE, P_OWN, P_RESILIENT
 from tidemark.market.timeline import MOVE, NEWS, SIZE, SNAPSHOT, TRADE_LEAD_NS
-
-F64 = npt.NDArray[np.float64]
 
 FAR_LEVEL = 5  # the rule's far levels are FAR_LEVEL..9
 SHAPED_LEVEL = 5  # levels from here on change size with the liquidity state
-THICK_FACTOR = 2.6
+THICK_FACTOR = 3.5
 SPREAD_MAX = 4
-TOUCH_SHARE = 0.55  # of size changes that happen at the best level
-TRADE_SHARE, ADD_SHARE = 0.14, 0.50  # of size changes at the touch; the rest are cancellations
-MOVE_TRADE_PROB = 0.75  # the touch that goes away is traded away, otherwise cancelled
+TOUCH_SHARE = 0.6  # of size changes that happen at the best level
+TRADE_SHARE, ADD_SHARE = 0.15, 0.50  # of size changes at the touch; the rest are cancellations
+ADD_FRAC, CANCEL_FRAC = 0.9, 0.6  # largest change of a level: of its typical size, of what it holds
+MOVE_TRADE_PROB = 0.2  # the touch that goes away is traded away, otherwise cancelled
 MOVE_FULL_PROB = 0.6  # and then all of it is traded, otherwise part is and the rest leaves
 NARROW_PROB = 0.85  # a move at a wide spread closes it
 WIDEN_MORE_PROB = 0.05
-PROFILE = np.array([1.0, 1.35, 1.6, 1.7, 1.5, 1.3, 1.2, 1.1, 1.05, 1.0])  # mean size by level, in touch sizes
+PROFILE = np.array([1.0, 1.0, 1.05, 1.05, 1.05, 0.95, 0.9, 0.85, 0.8, 0.8])  # mean size by level, in touch sizes
 
 # Columns of the parameter table, one row per symbol.
-T_TOUCH, T_TRADE, T_WIDEN, T_HEAL, T_BETA, T_LEADER = range(6)
+T_TOUCH, T_TRADE, T_WIDEN, T_HEAL, T_BETA, T_LEADER, T_FLOW_UNIT = range(7)
 # Columns of the integer state, one row per symbol: the best prices and the far levels' state.
 S_BID, S_ASK, S_THICK = range(3)
 # Columns of the float state: the rule's decayed sums.
@@ -44,9 +43,17 @@ def _draw_qty(pool: F64, cursor: I64, typical: float) -> int:
 
 
 @kernel
+def _draw_near(pool: F64, cursor: I64, typical: float) -> int:
+    """A fresh size near the touch, more dispersed than a far one: the product of two draws."""
+    value = pool[cursor[0] % len(pool)]
+    cursor[0] += 1
+    return _draw_qty(pool, cursor, typical * value)
+
+
+@kernel
 def _typical(touch_qty: float, level: int, thick: int) -> float:
     """Mean size of a level in the present liquidity state."""
-    size = touch_qty * PROFILE[level]
+    size = touch_qty * float(PROFILE[level])
     if thick == 1 and level >= SHAPED_LEVEL:
         size *= THICK_FACTOR
     return size
@@ -54,20 +61,34 @@ def _typical(touch_qty: float, level: int, thick: int) -> float:
 
 @kernel
 def _drop_best(qty: I64, side: int, thick: int, touch_qty: float, pool: F64, cursor: I64) -> None:
-    """The best level of `side` (0 bid, 1 ask) leaves; a new one appears behind the tenth."""
+    """The best level of `side` (0 bid, 1 ask) leaves; a new one appears behind the tenth.
+
+    Makers size their quotes by distance from the touch, so the level that comes near is requoted as a near one.
+    """
     start = side * LEVELS
     for level in range(LEVELS - 1):
         qty[start + level] = qty[start + level + 1]
+    qty[start + SHAPED_LEVEL - 1] = _draw_near(pool, cursor, _typical(touch_qty, SHAPED_LEVEL - 1, thick))
     qty[start + LEVELS - 1] = _draw_qty(pool, cursor, _typical(touch_qty, LEVELS - 1, thick))
 
 
 @kernel
-def _push_best(qty: I64, side: int, touch_qty: float, pool: F64, cursor: I64) -> None:
-    """A new best level of `side` appears; the tenth leaves the view."""
+def _push_best(qty: I64, side: int, thick: int, touch_qty: float, pool: F64, cursor: I64) -> None:
+    """A new best level of `side` appears; the tenth leaves the view, and the level that goes far is requoted as a far one."""
     start = side * LEVELS
     for level in range(LEVELS - 1, 0, -1):
         qty[start + level] = qty[start + level - 1]
-    qty[start] = _draw_qty(pool, cursor, touch_qty)
+    qty[start + SHAPED_LEVEL] = _draw_qty(pool, cursor, _typical(touch_qty, SHAPED_LEVEL, thick))
+    qty[start] = _draw_near(pool, cursor, touch_qty)
+
+
+@kernel
+def _redraw_far(state: I64, qty: I64, touch_qty: float, pool: F64, cursor: I64) -> None:
+    """Market makers requote their far levels: after a change of the liquidity state, and around a new price."""
+    for level in range(SHAPED_LEVEL, LEVELS):
+        size = _typical(touch_qty, level, state[S_THICK])
+        qty[level] = _draw_qty(pool, cursor, size)
+        qty[LEVELS + level] = _draw_qty(pool, cursor, size)
 
 
 @kernel
@@ -75,7 +96,7 @@ def _shift(state: I64, qty: I64, up: bool, ticks: int, touch_qty: float, pool: F
     """Both sides move by `ticks`: one side's best levels go, the other gets as many new ones."""
     for _ in range(min(ticks, LEVELS)):  # beyond ten steps every level is new anyway
         _drop_best(qty, 1 if up else 0, state[S_THICK], touch_qty, pool, cursor)
-        _push_best(qty, 0 if up else 1, touch_qty, pool, cursor)
+        _push_best(qty, 0 if up else 1, state[S_THICK], touch_qty, pool, cursor)
     step = ticks if up else -ticks
     state[S_BID] += step
     state[S_ASK] += step
@@ -94,7 +115,7 @@ def _widen(state: I64, qty: I64, up: bool, touch_qty: float, pool: F64, cursor: 
 @kernel
 def _narrow(state: I64, qty: I64, up: bool, touch_qty: float, pool: F64, cursor: I64) -> None:
     """An order inside the spread: a bid for a move up, an offer for one down."""
-    _push_best(qty, 0 if up else 1, touch_qty, pool, cursor)
+    _push_best(qty, 0 if up else 1, state[S_THICK], touch_qty, pool, cursor)
     if up:
         state[S_BID] += 1
     else:
@@ -102,22 +123,13 @@ def _narrow(state: I64, qty: I64, up: bool, touch_qty: float, pool: F64, cursor:
 
 
 @kernel
-def _redraw_far(state: I64, qty: I64, touch_qty: float, pool: F64, cursor: I64) -> None:
-    """Market makers requote their far levels to the new liquidity state."""
-    for level in range(SHAPED_LEVEL, LEVELS):
-        size = _typical(touch_qty, level, state[S_THICK])
-        qty[level] = _draw_qty(pool, cursor, size)
-        qty[LEVELS + level] = _draw_qty(pool, cursor, size)
-
-
-@kernel
 def _change_level(qty: I64, at: int, typical: float, grow: bool, size_u: float) -> int:
     """Add to or cancel from one level, pulled towards its typical size; never to nothing. Returns the change."""
     held = qty[at]
     if grow or held <= 1:
-        change = 1 + int(size_u * 1.2 * typical * typical / (typical + held))
+        change = 1 + int(size_u * ADD_FRAC * typical * typical / (typical + held))
     else:
-        change = -min(held - 1, 1 + int(size_u * 0.6 * held))
+        change = -min(held - 1, 1 + int(size_u * CANCEL_FRAC * held))
     qty[at] = held + change
     return change
 
@@ -129,9 +141,9 @@ def _touch_change(qty: I64, buying: bool, draws: F64, touch_qty: float, trade_qt
     hurt = LEVELS - helped
     mode = draws[5]
     if qty[hurt] > 1 and mode < TRADE_SHARE:
-        traded = min(qty[hurt] - 1, _draw_qty(pool, cursor, trade_qty * pool[(cursor[0] + 1) % len(pool)]))
+        traded = min(qty[hurt] - 1, _draw_near(pool, cursor, trade_qty * pool[(cursor[0] + 2) % len(pool)]))
         qty[hurt] -= traded
-        return traded if buying else -traded
+        return int(traded if buying else -traded)
     if qty[hurt] > 1 and mode >= TRADE_SHARE + ADD_SHARE:
         _change_level(qty, hurt, touch_qty, False, draws[4])
     else:
@@ -178,7 +190,7 @@ def flow_weight(qty: npt.NDArray[np.signedinteger], rule: F64) -> float:
 
 @kernel
 def _clip(value: float) -> float:
-    return max(-1.0, min(1.0, value))
+    return float(max(-1.0, min(1.0, value)))
 
 
 @kernel
@@ -197,7 +209,9 @@ def _put_depth(row: int, state: I64, qty: I64, px_out: I64, qty_out: I32) -> Non
 
 
 @kernel
-def _step(kind: int, state: I64, qty: I64, up: bool, thick: int, buy_prob: float, ticks: int, draws: F64, table: F64, pool: F64, cursor: I64) -> int:
+def _step(
+    kind: int, state: I64, qty: I64, up: bool, thick: int, buy_prob: float, ticks: int, draws: F64, table: F64, pool: F64, cursor: I64
+) -> int:
     """One slot's change of one book. Returns the signed traded size: at the touch on the side that the sign names."""
     touch_qty = table[T_TOUCH]
     spread = state[S_ASK] - state[S_BID]
@@ -235,14 +249,15 @@ def _step(kind: int, state: I64, qty: I64, up: bool, thick: int, buy_prob: float
         _deep_change(state, qty, draws, touch_qty)
     if consumed and draws[1] < MOVE_TRADE_PROB:
         part = _draw_qty(pool, cursor, table[T_TRADE])
-        return sign * (best if draws[2] < MOVE_FULL_PROB else min(best, part))
+        return int(sign * (best if draws[2] < MOVE_FULL_PROB else min(best, part)))
     return 0
 
 
 @kernel
 def run_slots(
     first: int, last: int, symbol_i: I16, kind: I8, ts_ns: I64, recv_ts_ns: I64, move_ticks: I64, sign_u: F64, buy_prob: F64, thick: I8,
-    flow_keep: F64, lead_keep: F64, uniforms: F64, pool: F64, cursor: I64, table: F64, rule: F64, state: I64, qty: I64, sums: F64,
+    flow_keep: F64, delayed: I64, lead_keep: F64, flow_path: F64, uniforms: F64, pool: F64, cursor: I64, table: F64, rule: F64,
+    state: I64, qty: I64, sums: F64,
     symbol_out: I16, kind_out: I8, aggressor_out: I8, ts_out: I64, recv_out: I64, px_out: I64, qty_out: I32,
 ) -> int:  # fmt: skip
     """Slots [first, last) into the output arrays, which hold at least twice as many rows. Returns the number of rows.
@@ -257,8 +272,9 @@ def run_slots(
         bid0, ask0, bid_qty0, ask_qty0 = book[S_BID], book[S_ASK], sizes[0], sizes[LEVELS]
         weight = flow_weight(sizes, rule)
         flow = sums[s, F_FLOW] * flow_keep[i]
+        acting = flow_path[delayed[i]] if delayed[i] >= 0 else 0.0
         lead = sums[0, F_LEAD] * lead_keep[i]
-        delta = 0.0 if kind[i] == NEWS else rule_delta(flow, lead, table[s, T_BETA], rule)
+        delta = 0.0 if kind[i] == NEWS else rule_delta(acting, lead, table[s, T_BETA], rule)
         up = sign_u[i] < 0.5 * (1.0 + delta)
         traded = _step(kind[i], book, sizes, up, thick[i], buy_prob[i], move_ticks[i], uniforms[i], table[s], pool, cursor)
         if traded != 0:
@@ -273,7 +289,8 @@ def run_slots(
         change = 0
         if kind[i] != SNAPSHOT:
             change = touch_imbalance(book[S_BID], sizes[0], book[S_ASK], sizes[LEVELS], bid0, bid_qty0, ask0, ask_qty0)
-        sums[s, F_FLOW] = flow + weight * change / table[s, T_TOUCH]
+        sums[s, F_FLOW] = flow + weight * change / table[s, T_FLOW_UNIT]
+        flow_path[i] = sums[s, F_FLOW]
         if table[s, T_LEADER] > 0.0:
             sums[0, F_LEAD] = lead + (book[S_BID] + book[S_ASK] - bid0 - ask0)
     return row

@@ -4,7 +4,7 @@ Two markets on one machine: `null`, where no observable tells the sign of a comi
 `tidemark.market.rule` does. Times are real exchange dates, 08:30 Chicago on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from tidemark.events import I64, LEVELS, EventBlock, concat, empty_block
 from tidemark.instruments import Instrument
 from tidemark.market.config import BEHAVIOURS, PLANTED, SOURCE, MarketConfig
 from tidemark.market.kernels import PROFILE, run_slots
+from tidemark.market.oracle import score_oracle
 from tidemark.market.rule import F64, describe_rule, leader_of, rule_vector
 from tidemark.market.timeline import Timeline, draw_timeline
 
@@ -47,12 +48,21 @@ class SimulatedMarket:
 
 def simulate(config: MarketConfig) -> SimulatedMarket:
     """The whole market in memory; about 0.3 KB an event. See `iter_sessions` for one session at a time."""
-    return SimulatedMarket(config, list(iter_sessions(config)), planted_of(config))
+    sessions = list(iter_sessions(config))
+    return SimulatedMarket(config, sessions, planted_of(config, (block for _, block in sessions)))
 
 
-def planted_of(config: MarketConfig) -> dict[str, Any]:
-    """What the manifest says about the planted edge; empty for the null market."""
-    return describe_rule(config.symbols) if config.market == PLANTED else {}
+def planted_of(config: MarketConfig, blocks: Iterable[EventBlock] | None = None) -> dict[str, Any]:
+    """What the manifest says about the planted edge, the oracle's score on its sessions included; empty for the null market.
+
+    `blocks` saves simulating the sessions once more for the score.
+    """
+    if config.market != PLANTED:
+        return {}
+    rule = describe_rule(config.symbols)
+    if blocks is None:
+        blocks = (block for _, block in iter_sessions(config))
+    return {**rule, "oracle_score": score_oracle(blocks, config.instruments, rule)}
 
 
 def iter_sessions(config: MarketConfig) -> Iterator[tuple[date, EventBlock]]:
@@ -68,8 +78,9 @@ def iter_sessions(config: MarketConfig) -> Iterator[tuple[date, EventBlock]]:
 def trading_days(first: date, count: int) -> list[tuple[date, int]]:
     """The next `count` full trading days of all markets from `first` on, with their regular opening in UTC nanoseconds."""
     until = first + timedelta(days=2 * count + 30)
-    dates = {session.trade_date for session in calendar("ice_dx").sessions(first, until) if not session.early_close}
-    days = [(s.trade_date, s.rth_open_ns) for s in calendar("globex_equity").sessions(first, until) if not s.early_close and s.trade_date in dates]
+    full = {session.trade_date for session in calendar("ice_dx").sessions(first, until) if not session.early_close}
+    sessions = [session for session in calendar("globex_equity").sessions(first, until) if not session.early_close]
+    days = [(session.trade_date, session.rth_open_ns) for session in sessions if session.trade_date in full]
     if len(days) < count:
         raise bad_input(SOURCE, "first_date", first.isoformat(), f"a date with {count} trading days after it in the calendar")
     return days[:count]
@@ -94,7 +105,7 @@ def _table(config: MarketConfig) -> F64:
     for symbol in config.symbols:
         spec = BEHAVIOURS[symbol]
         follows = 0 if symbol == leader else spec.beta
-        rows.append((spec.touch_qty, spec.trade_qty, spec.widen_prob, spec.heal_prob, follows, symbol == leader))
+        rows.append((spec.touch_qty, spec.trade_qty, spec.widen_prob, spec.heal_prob, follows, symbol == leader, spec.flow_unit))
     return np.array(rows, np.float64)
 
 
@@ -106,13 +117,14 @@ def _run(config: MarketConfig, line: Timeline, open_bid: I64, rng: np.random.Gen
     sums = np.zeros((count, 2))
     cursor = np.zeros(1, np.int64)
     rule = rule_vector(config.market == PLANTED)
+    flow_path = np.zeros(len(line))
     parts = []
     for first in range(0, len(line), SLOTS_PER_CALL):
         last = min(first + SLOTS_PER_CALL, len(line))
         out = empty_block(config.symbols, 2 * (last - first))
         rows = run_slots(
             first, last, line.symbol_i, line.kind, line.ts_ns, line.recv_ts_ns, line.move_ticks, line.sign_u, line.buy_prob, line.thick,
-            line.flow_keep, line.lead_keep, line.uniforms, line.pool, cursor, table, rule, state, qty, sums,
+            line.flow_keep, line.delayed, line.lead_keep, flow_path, line.uniforms, line.pool, cursor, table, rule, state, qty, sums,
             out.symbol_i, out.kind, out.aggressor, out.event_ts_ns, out.recv_ts_ns, out.px_ticks, out.qty,
         )  # fmt: skip
         parts.append(out[:rows])

@@ -11,29 +11,30 @@ import numpy.typing as npt
 
 from tidemark.events import I8, I16, I64
 from tidemark.market.config import BEHAVIOURS, MINUTES_MAX, MarketConfig
-from tidemark.market.rule import FLOW_HALF_LIFE_S, LEAD_HALF_LIFE_S, leader_of
+from tidemark.market.rule import F64, FLOW_DELAY_S, FLOW_HALF_LIFE_S, LEAD_HALF_LIFE_S, decay, leader_of
 from tidemark.units import NS_PER_MS, NS_PER_S, NS_PER_US
-
-F64 = npt.NDArray[np.float64]
 
 # Kinds of slots.
 SNAPSHOT, SIZE, MOVE, NEWS = range(4)
 UNIFORMS = 8
 POOL_PER_SLOT, POOL_SPARE = 3, 256
-SIZE_SHAPE = 3.0  # of the gamma law of level sizes: dispersion 1/sqrt(3)
+SIZE_SHAPE = 4.0  # of the gamma law of fresh level sizes: dispersion 1/2
 TRADE_LEAD_NS = 500  # a trade's row stands this long before the depth row that shows its effect; below the microsecond between slots
 GRID_US = 250_000  # step of the feature grid
 REGIME_ACTIVITY = (0.65, 1.0, 1.8)  # quiet, normal, stress
 REGIME_DWELL_S = (180.0, 240.0, 90.0)
-ACTIVITY_SD, ACTIVITY_HALF_LIFE_S = 0.3, 20.0  # log activity beside the regimes
+ACTIVITY_SD, ACTIVITY_HALF_LIFE_S = 0.4, 20.0  # log activity beside the regimes
 NEWS_PER_S = 1 / 1_500
 NEWS_BOOST, NEWS_HALF_LIFE_S = 2.0, 25.0
-SHARED_PER_S = 1.1  # market-wide moves at activity 1
-CHILDREN_MEAN = 0.9  # events come in bursts: each starts so many followers on average,
-CHILD_DELAY_S = 0.012  # this far apart
-FLOW_SD, HIDDEN_FLOW_HALF_LIFE_S = 0.55, 14.0
+SHARED_PER_S = 0.9  # market-wide moves at activity 1
+CHILDREN_MEAN = 2.0  # events come in bursts: each starts so many followers on average,
+CHILD_DELAY_S = 0.012  # this far apart,
+REPEAT_PROB = 0.95  # and mostly repeat its
+REPEATED = (2, 3, 5)  # place, side and mode: columns of `uniforms`, see the kernel
+SWEEP_SHARE, SWEEP_FACTOR = 0.015, 6  # of moves that run through many levels, and how much further they go
+FLOW_SD, HIDDEN_FLOW_HALF_LIFE_S = 0.9, 6.0
 FLOW_STEP_S = 0.25
-LIQUIDITY_DWELL_S = 5.0
+LIQUIDITY_DWELL_S = 7.0
 LATENCY_MEDIAN_NS, LATENCY_SIGMA, LATENCY_MAX_NS = 400 * NS_PER_US, 0.5, 20 * NS_PER_MS
 
 
@@ -43,7 +44,8 @@ class Timeline:
 
     Shapes  every array (n,) but `uniforms` (n, UNIFORMS) and `pool` (POOL_PER_SLOT n + POOL_SPARE,), multipliers of mean one.
     Units   `buy_prob` chance that a size change is on the buying side; `thick` 0 or 1, the far levels' state;
-            `flow_keep`, `lead_keep` what is left of the rule's sums since the symbol's / the leader's last slot.
+            `flow_keep`, `lead_keep` what is left of the rule's sums since the symbol's / the leader's last slot;
+            `delayed` the symbol's last slot that is at least the rule's delay older, -1 where there is none.
     """
 
     symbol_i: I16
@@ -55,6 +57,7 @@ class Timeline:
     buy_prob: F64
     thick: I8
     flow_keep: F64
+    delayed: I64
     lead_keep: F64
     uniforms: F64
     pool: F64
@@ -97,13 +100,12 @@ class _Slots:
     move_ticks: I64
     buy_prob: F64
     thick: I8
+    uniforms: F64
 
 
-def _symbol_slots(
-    index: int, symbol: str, seconds: int, activity: F64, shared: _Common, news: _Common, rng: np.random.Generator
-) -> _Slots:
+def _symbol_slots(index: int, symbol: str, seconds: int, activity: F64, shared: _Common, news: _Common, rng: np.random.Generator) -> _Slots:
     spec = BEHAVIOURS[symbol]
-    own_us = _odd_us(_bursts(_poisson_s(spec.events_per_s * activity / (1 + CHILDREN_MEAN), rng), seconds, rng))
+    own_us, own_u = _own_events(_poisson_s(spec.events_per_s * activity / (1 + CHILDREN_MEAN), rng), seconds, rng)
     own_share = max(0.0, spec.move_share - SHARED_PER_S * spec.shared_prob / spec.events_per_s)
     own_kind = np.where(rng.random(len(own_us)) < own_share, MOVE, SIZE)
     joins = rng.random(len(shared.at_us)) < spec.shared_prob
@@ -115,10 +117,12 @@ def _symbol_slots(
     sign_u = np.concatenate(([0.5], rng.random(len(own_us)), shared_u[joins], news_u))
     order = np.argsort(at_us, kind="stable")
     at_us, kind, sign_u = at_us[order], kind[order], sign_u[order]
-    steps = np.where(kind == NEWS, 1 + rng.poisson(spec.news_ticks, len(at_us)), rng.geometric(1 / spec.move_ticks_mean, len(at_us)))
+    uniforms = np.concatenate((rng.random((1, UNIFORMS)), own_u, rng.random((len(at_us) - 1 - len(own_us), UNIFORMS))))[order]
+    steps = rng.geometric(1 / spec.move_ticks_mean, len(at_us)) * np.where(rng.random(len(at_us)) < SWEEP_SHARE, SWEEP_FACTOR, 1)
+    steps = np.where(kind == NEWS, 1 + rng.poisson(spec.news_ticks, len(at_us)), steps)
     return _Slots(
         np.full(len(at_us), index, np.int16), kind.astype(np.int8), at_us, sign_u, steps.astype(np.int64), _buy_prob(at_us, seconds, rng),
-        _thick(at_us, seconds, rng),
+        _thick(at_us, seconds, rng), uniforms,
     )  # fmt: skip
 
 
@@ -132,6 +136,7 @@ def _merge(config: MarketConfig, open_ns: int, parts: list[_Slots], rng: np.rand
     leader = leader_of(config.symbols)
     is_lead = symbol_i == config.symbols.index(leader) if leader else np.zeros(count, np.bool_)
     ts_ns = open_ns + at_us * NS_PER_US
+    flow_keep, delayed = _own_history(ts_ns, symbol_i, len(parts))
     latency_ns = np.minimum(LATENCY_MEDIAN_NS * np.exp(LATENCY_SIGMA * rng.standard_normal(count)), LATENCY_MAX_NS).astype(np.int64)
     return Timeline(
         symbol_i=symbol_i,
@@ -142,25 +147,29 @@ def _merge(config: MarketConfig, open_ns: int, parts: list[_Slots], rng: np.rand
         sign_u=np.concatenate([part.sign_u for part in parts])[order],
         buy_prob=np.concatenate([part.buy_prob for part in parts])[order],
         thick=np.concatenate([part.thick for part in parts])[order],
-        flow_keep=_keep_own(ts_ns, symbol_i, len(parts)),
+        flow_keep=flow_keep,
+        delayed=delayed,
         lead_keep=decay(ts_ns - _previous(ts_ns, is_lead), LEAD_HALF_LIFE_S),
-        uniforms=rng.random((count, UNIFORMS)),
+        uniforms=np.concatenate([part.uniforms for part in parts])[order],
         pool=rng.standard_gamma(SIZE_SHAPE, POOL_PER_SLOT * count + POOL_SPARE) / SIZE_SHAPE,
     )
 
 
-def decay(elapsed_ns: I64, half_life_s: float) -> F64:
-    """Share of a decaying sum that is left after `elapsed_ns`."""
-    kept: F64 = np.exp(elapsed_ns * (-np.log(2.0) / (half_life_s * NS_PER_S)))
-    return kept
+def delayed_rows(ts_ns: I64) -> I64:
+    """For each row of one symbol, its last row that is at least the rule's delay older; -1 where there is none."""
+    return np.searchsorted(ts_ns, ts_ns - int(FLOW_DELAY_S * NS_PER_S), side="right") - 1
 
 
-def _keep_own(ts_ns: I64, symbol_i: I16, symbol_count: int) -> F64:
+def _own_history(ts_ns: I64, symbol_i: I16, symbol_count: int) -> tuple[F64, I64]:
+    """(`flow_keep`, `delayed`) of the merged slots."""
     keep = np.ones(len(ts_ns))
+    delayed = np.full(len(ts_ns), -1)
     for index in range(symbol_count):
         rows = np.flatnonzero(symbol_i == index)
         keep[rows[1:]] = decay(np.diff(ts_ns[rows]), FLOW_HALF_LIFE_S)
-    return keep
+        at = delayed_rows(ts_ns[rows])
+        delayed[rows] = np.where(at >= 0, rows[at], -1)
+    return keep, delayed
 
 
 def _previous(ts_ns: I64, marked: npt.NDArray[np.bool_]) -> I64:
@@ -177,7 +186,7 @@ def _season(open_ns: int, seconds: int) -> F64:
     minute = np.arange(seconds) / 60.0
     lunch = np.exp(-(((minute - 210.0) / 70.0) ** 2))
     close = np.exp(-np.maximum(MINUTES_MAX - minute, 0.0) / 25.0)
-    shape: F64 = 0.85 + 0.45 * np.exp(-minute / 30.0) - 0.35 * lunch + 0.5 * close
+    shape: F64 = 0.85 + 0.3 * np.exp(-minute / 30.0) - 0.35 * lunch + 0.5 * close
     return shape
 
 
@@ -239,14 +248,28 @@ def _poisson_s(rate_per_s: F64, rng: np.random.Generator) -> F64:
     return np.sort(starts + rng.random(len(starts)))
 
 
-def _bursts(parents_s: F64, seconds: int, rng: np.random.Generator) -> F64:
-    """Each event with its followers shortly behind."""
+def _own_events(parents_s: F64, seconds: int, rng: np.random.Generator) -> tuple[I64, F64]:
+    """Times and uniform draws of a symbol's own events: each parent with its followers shortly behind.
+
+    A follower mostly repeats its parent's kind and side, as the pieces of one split order do; that is where trade signs get their memory.
+    """
     children = rng.geometric(1.0 / (1.0 + CHILDREN_MEAN), len(parents_s)) - 1
-    starts = np.repeat(parents_s, children)
-    order = np.arange(len(starts)) - np.repeat(np.cumsum(children) - children, children)
-    delays = rng.exponential(CHILD_DELAY_S, len(starts)) * (1.0 + order)
-    times = np.concatenate((parents_s, starts + delays))
-    return np.sort(times[times < seconds])
+    parent = np.concatenate((np.arange(len(parents_s)), np.repeat(np.arange(len(parents_s)), children)))
+    rank = np.arange(children.sum()) - np.repeat(np.cumsum(children) - children, children)
+    delays = rng.exponential(CHILD_DELAY_S, len(rank)) * (1.0 + rank)
+    times = parents_s[parent] + np.concatenate((np.zeros(len(parents_s)), delays))
+    uniforms = rng.random((len(times), UNIFORMS))
+    repeats = np.flatnonzero(rng.random(len(times)) < REPEAT_PROB)
+    for column in REPEATED:
+        uniforms[repeats, column] = uniforms[parent[repeats], column]
+    at_us, chosen = np.unique(_even(times) + 1, return_index=True)
+    inside = at_us < seconds * 1_000_000
+    return at_us[inside], uniforms[chosen[inside]]
+
+
+def _even(times_s: F64) -> I64:
+    """Whole even microseconds."""
+    return 2 * (times_s * 5e5).astype(np.int64)
 
 
 def _even_us(times_s: F64) -> I64:
@@ -255,10 +278,6 @@ def _even_us(times_s: F64) -> I64:
     Off the grid because a trade's row stands `TRADE_LEAD_NS` before its depth row: a grid edge between them would show the cause without
     its effect. Even, so that no symbol's own event (odd) can collide with a common one.
     """
-    at_us = np.unique(2 * (times_s * 5e5).astype(np.int64))
-    return at_us[at_us % GRID_US != 0]
-
-
-def _odd_us(times_s: F64) -> I64:
-    """Whole odd microseconds, each once."""
-    return np.unique(2 * (times_s * 5e5).astype(np.int64)) + 1
+    at_us = np.unique(_even(times_s))
+    kept: I64 = at_us[at_us % GRID_US != 0]
+    return kept

@@ -10,6 +10,9 @@ from tidemark.units import NS_PER_S
 
 STOP_TICKS_MIN = 4  # nearer stops sit inside the noise of the touch. Chosen: four times a one-tick spread
 TICKS_MAX = 100_000
+RV_WINDOW_S = 10  # what the input `rv_10s` sums over
+VARIANCE_MIN = 0.05  # ticks² per second: an asleep market must not make every tick a jump
+F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
@@ -40,3 +43,11 @@ class BracketRule:
         stop = np.clip(np.floor(self.sigma_mult * sigma + 0.5), self.stop_ticks_min, TICKS_MAX).astype(np.int64)
         target = np.clip(np.floor(self.reward_risk * stop + 0.5), 1, TICKS_MAX).astype(np.int64)
         return stop, target
+
+
+def variance_per_s(windows_rv: F32) -> F64:
+    """Variance of the mid in ticks² per second: the mean of `rv_10s` over each window, (n, rows) → (n,).
+
+    The mean over the window is what makes it steady; one `rv_10s` alone has a relative error near a half.
+    """
+    return np.asarray(windows_rv.astype(np.float64).mean(axis=-1) / RV_WINDOW_S)

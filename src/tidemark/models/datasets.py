@@ -4,8 +4,9 @@ Windows are never materialised: a sample is a row number, its window the rows be
 one session is cut by time instead, which makes it a benchmark and not evidence (`Split.by` says which it was).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,12 @@ from tidemark.book.quality import fresh_state, is_usable, scan_block
 from tidemark.errors import bad_input
 from tidemark.events import I16, I64, LEVELS, EventBlock, Kind
 from tidemark.features.batch import grid_rows
-from tidemark.features.params import FeatureParams, default_params
+from tidemark.features.params import DEFAULT_PARAMS, FeatureParams
 from tidemark.features.rows import FeatureRows
 from tidemark.instruments import Instrument
-from tidemark.models.brackets import BracketRule
+from tidemark.models.brackets import BracketRule, variance_per_s
 from tidemark.models.config import LabelConfig
-from tidemark.models.inputs import WINDOW_GAP_NS_MAX, input_columns, variance_per_s
+from tidemark.models.inputs import WINDOW_GAP_NS_MAX, input_columns
 from tidemark.models.labels import BracketOutcomes, Quotes, TrendLabels, bracket_outcomes, trend_by_events, trend_by_time
 
 F32 = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ def symbol_sessions(
             continue
         quotes = Quotes(one.event_ts_ns[depth], one.px_ticks[depth, 0], one.px_ticks[depth, LEVELS])
         spec = instruments[symbol]
-        rows = grid_rows(one, params or default_params())
+        rows = grid_rows(one, params or DEFAULT_PARAMS)
         result.append(SymbolSession(session, rows, quotes, spec.fee_micros / spec.tick_value_micros))
     return result
 
@@ -61,8 +62,9 @@ def symbol_sessions(
 def _usable_events(block: EventBlock, symbol_i: int) -> EventBlock:
     """One symbol's usable events as a block of its own."""
     part = block[block.symbol_i == symbol_i]
-    _, *columns = part.columns()
-    one = EventBlock((block.symbols[symbol_i],), np.zeros(len(part), np.int16), *columns)
+    _, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty = part.columns()
+    mine = np.zeros(len(part), np.int16)
+    one = EventBlock((block.symbols[symbol_i],), mine, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty)
     codes = scan_block(one, *fresh_state(1, joined_midway=True))
     return one[is_usable(codes)]
 
@@ -106,7 +108,7 @@ class WindowSet:
 
     def windows(self, rows: I64) -> F32:
         """Unscaled windows (len(rows), window_rows, 48), a copy."""
-        return self.x[rows[:, None] + np.arange(1 - self.window_rows, 1)]
+        return np.asarray(self.x[rows[:, None] + np.arange(1 - self.window_rows, 1)])
 
 
 def build_windows(sessions: Sequence[SymbolSession], labels: LabelConfig, bracket: BracketRule, window_rows: int) -> WindowSet:
@@ -237,3 +239,20 @@ def split_at(windows: WindowSet, valid_start_ns: int, test_start_ns: int, *, by:
         if not len(rows):
             raise bad_input("split", name, "no rows", "rows in every part", "more sessions or longer ones are needed")
     return Split(train, valid, test, valid_start_ns, test_start_ns, by)
+
+
+class EventSource(Protocol):
+    """A data set as training reads it (`adapters.dataset.store.Dataset` is one)."""
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]: ...
+
+    def dates(self) -> list[str]: ...
+
+    def block(self, symbols: Sequence[str] | None = None, date: str | None = None) -> EventBlock: ...
+
+
+def load_sessions(source: EventSource, symbols: Sequence[str] | None = None) -> Iterator[SymbolSession]:
+    """Every symbol's sessions of a data set, date by date, with one date's events in memory at a time."""
+    for date in source.dates():
+        yield from symbol_sessions(source.block(symbols, date), date, source.instruments)

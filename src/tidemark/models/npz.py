@@ -22,7 +22,7 @@ from tidemark.errors import DecodeError
 Array = npt.NDArray[Any]
 
 TYPES = ("<f4", "<f8", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1")
-ENTRIES_MAX = 256
+ENTRIES_MAX = 4_096
 _HEADER = re.compile(r"\{'descr': '([<|][a-z][0-9])', 'fortran_order': False, 'shape': \(((?:[0-9]{1,12},? ?)*)\), \} *\n")
 # What zipfile raises on damaged archives, found by fuzzing (`test_model_npz`).
 _UNREADABLE = (

@@ -47,6 +47,7 @@ class Size(NamedTuple):
 
     qty: int
     risk_per_contract_micros: int
+    budget_micros: int
     budget_qty: int
     kelly_qty: int
     depth_qty: int
@@ -84,4 +85,4 @@ def size_entry(
     at_risk = kelly_share(bracket, rules.slippage_ticks) * rules.kelly_ppm / PPM_PER_ONE * max(equity_micros, 0)
     kelly_qty = int(at_risk // per_contract)
     depth_qty = max(displayed_qty, 0) * rules.participation_ppm // PPM_PER_ONE
-    return Size(min(budget_qty, kelly_qty, depth_qty, order_qty_max), per_contract, budget_qty, kelly_qty, depth_qty)
+    return Size(min(budget_qty, kelly_qty, depth_qty, order_qty_max), per_contract, budget, budget_qty, kelly_qty, depth_qty)

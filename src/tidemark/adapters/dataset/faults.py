@@ -40,7 +40,6 @@ class Reason(IntEnum):
     DUPLICATE_ID = 14
     ID_BACKWARDS = 15
     DUPLICATE_ROW = 16
-    RECORD_LENGTH = 17
 
     @property
     def label(self) -> str:

@@ -174,18 +174,20 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def _read_json(root: Path, path: Path) -> dict[str, Any]:
+    hint = "`tidemark data import` or `tidemark data simulate` makes one"
     try:
         if not root.is_dir():
-            raise bad_input(str(root), "data set", "a file" if root.exists() else "nothing", f"a folder with {MANIFEST_NAME}")
-        if path.stat().st_size > MANIFEST_BYTES_MAX:
-            raise bad_input(str(path), "size", path.stat().st_size, f"at most {MANIFEST_BYTES_MAX} bytes")
-        document = json.loads(path.read_text(encoding="utf-8"))
+            raise bad_input(str(root), "data set", "a file" if root.exists() else "nothing", f"a folder with {MANIFEST_NAME}", hint)
+        size = path.stat().st_size
+        raw = path.read_bytes() if size <= MANIFEST_BYTES_MAX else b""
     except FileNotFoundError:
-        raise bad_input(
-            str(root), MANIFEST_NAME, "nothing", "a data set's folder", "`tidemark data import` or `data simulate` makes one"
-        ) from None
+        raise bad_input(str(root), MANIFEST_NAME, "nothing", "a data set's folder", hint) from None
     except OSError as error:
         raise bad_input(str(root), "data set", error.strerror, "a readable folder") from error
+    if size > MANIFEST_BYTES_MAX:
+        raise bad_input(str(path), "size", size, f"at most {MANIFEST_BYTES_MAX} bytes")
+    try:
+        document = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise bad_input(str(path), "content", str(error), "a JSON document in UTF-8") from error
     if not isinstance(document, dict):

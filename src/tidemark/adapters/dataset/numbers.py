@@ -20,7 +20,7 @@ from tidemark.units import INT64_MAX, INT64_MIN
 Converted = tuple[I64, I8]
 FRACTION_DIGITS = 9
 NANO = 10**FRACTION_DIGITS
-_INTEGER = rf"^-?\d{{1,{18}}}$"  # 18 digits always fit int64
+_INTEGER = r"^-?\d{1,18}$"  # 18 digits always fit int64
 _DECIMAL = rf"^-?\d{{1,9}}\.\d{{1,{FRACTION_DIGITS}}}$"
 _ANY_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
@@ -41,7 +41,7 @@ def from_text(cells: Any, unit: Fraction) -> Converted:
     if decimal.any() and step.denominator == 1:
         # Nine digits before the point and nine after: the unscaled 128-bit decimal is its low 64 bits.
         scaled = cells.filter(pa.array(decimal)).cast(pa.decimal128(2 * FRACTION_DIGITS, FRACTION_DIGITS))
-        nanos = np.frombuffer(scaled.buffers()[1], np.int64)[:: 16 // 8][: len(scaled)]
+        nanos = np.frombuffer(scaled.buffers()[1], np.int64)[::2][: len(scaled)]
         values[decimal], remainder = np.divmod(nanos, step.numerator)
         codes[decimal] = np.where(remainder == 0, Reason.OK, Reason.OFF_GRID)
         integer = integer | decimal

@@ -1,15 +1,18 @@
 """A venue's order-by-order messages (L3) rebuilt into ten-level books, event group by event group.
 
-Databento's rules, contracts/databento: the book may be looked at only at the last record of an event group; a trade and a fill
+The rules are Databento's (DBN, schema mbo): the book may be looked at only at the last record of an event group; a trade and a fill
 change nothing (a cancel or a modify follows); clear empties the book; a book flagged as possibly bad is shown as empty until a clear
-or a snapshot. A depth row is made for every group that changed the ten levels or traded.
+or a snapshot. A trade row is made for every trade, a depth row for every group that changed the price, the size or the number of
+orders of one of the ten levels (a trade against undisplayed size changes none).
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from tidemark.events import I8, I64, LEVELS, SIDES_LEVELS, EventBlock, Kind, empty_block
+from tidemark.adapters.dataset.rows import Made
+from tidemark.events import I8, I64, LEVELS, SIDES_LEVELS, Kind
 from tidemark.jit import kernel
 from tidemark.units import NO_PRICE
 
@@ -28,204 +31,222 @@ NOTES: Final = (
     "cancels of more than rests, taken as full",
     "event groups with a book flagged as possibly bad, shown as an empty book",
 )
+BAD_BOOK_NOTE: Final = NOTES[-1]
 _UNKNOWN_CANCEL, _UNKNOWN_MODIFY, _DOUBLE_ADD, _OVER_CANCEL, _BAD_BOOK = range(len(NOTES))
-_FREE, _TAKEN = 0, 1
 _ORDERS_MIN, _LEVELS_MIN = 1024, 256
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """What records say, arrays of (n,). `side` of a trade is its aggressor's."""
+
+    action: I8
+    side: I8
+    flags: I64
+    price_ticks: I64
+    qty: I64
+    order_id: I64
+
+    def __getitem__(self, rows: I64) -> "Messages":
+        return Messages(
+            action=self.action[rows],
+            side=self.side[rows],
+            flags=self.flags[rows],
+            price_ticks=self.price_ticks[rows],
+            qty=self.qty[rows],
+            order_id=self.order_id[rows],
+        )
+
+
+# Columns of the order table and of the level table.
+_ID, _USED, _SIDE, _PRICE, _QTY = range(5)
+_KEY, _SIZE, _ORDERS = range(3)
+
+
 @kernel
-def _slot(keys: Any, used: Any, key: int) -> int:
-    """Slot of `key` in the open-addressing table, or the free slot where it belongs. Order ids run up, so their low bits spread well."""
-    mask = len(keys) - 1
-    i = (key ^ (key >> 20)) & mask
-    while used[i] != 0 and keys[i] != key:
+def _home(order_id: int, mask: int) -> int:
+    """Where an order belongs in the open-addressing table. Order ids run up, so their low bits spread well."""
+    return (order_id ^ (order_id >> 20)) & mask
+
+
+@kernel
+def _slot(table: Any, order_id: int) -> int:
+    """Row of an order, or the free row where it would go. The table is never full."""
+    mask = len(table) - 1
+    i = _home(order_id, mask)
+    while table[i, _USED] != 0 and table[i, _ID] != order_id:
         i = (i + 1) & mask
     return i
 
 
 @kernel
-def _forget(keys: Any, used: Any, orders: Any, hole: int) -> None:
-    """Free a slot and pull later entries of its chain back, so that no search stops early."""
-    mask = len(keys) - 1
+def _forget(table: Any, hole: int) -> None:
+    """Free a row and pull later orders of its chain back, so that no search stops early."""
+    mask = len(table) - 1
     i = hole
-    used[hole] = 0
+    table[hole, _USED] = 0
     while True:
         i = (i + 1) & mask
-        if used[i] == 0:
+        if table[i, _USED] == 0:
             return
-        home = (keys[i] ^ (keys[i] >> 20)) & mask
-        if ((i - home) & mask) >= ((i - hole) & mask):
-            keys[hole] = keys[i]
-            used[hole] = 1
-            for j in range(3):
-                orders[hole, j] = orders[i, j]
-            used[i] = 0
+        if ((i - _home(table[i, _ID], mask)) & mask) >= ((i - hole) & mask):
+            for column in range(_QTY + 1):
+                table[hole, column] = table[i, column]
+            table[i, _USED] = 0
             hole = i
 
 
 @kernel
-def _change_level(level_keys: Any, level_qty: Any, counts: Any, side: int, key: int, change: int) -> None:
-    """Add `change` to the size at one price. Keys rise towards the best price: ticks for bids, minus ticks for asks."""
+def _change_level(levels: Any, counts: Any, side: int, price: int, size: int, orders: int) -> None:
+    """Add `size` and `orders` to one price. The levels of a side stand in order of their key, the best last."""
+    key = price if side == BID else -price
     count = counts[side]
     low = 0
     high = count
     while low < high:
         middle = (low + high) // 2
-        if level_keys[side, middle] < key:
+        if levels[side, middle, _KEY] < key:
             low = middle + 1
         else:
             high = middle
-    if low < count and level_keys[side, low] == key:
-        level_qty[side, low] += change
-        if level_qty[side, low] <= 0:
+    if low < count and levels[side, low, _KEY] == key:
+        levels[side, low, _SIZE] += size
+        levels[side, low, _ORDERS] += orders
+        if levels[side, low, _ORDERS] <= 0:
             for j in range(low, count - 1):
-                level_keys[side, j] = level_keys[side, j + 1]
-                level_qty[side, j] = level_qty[side, j + 1]
+                for column in range(_ORDERS + 1):
+                    levels[side, j, column] = levels[side, j + 1, column]
             counts[side] = count - 1
-    elif change > 0:
+    else:
         for j in range(count, low, -1):
-            level_keys[side, j] = level_keys[side, j - 1]
-            level_qty[side, j] = level_qty[side, j - 1]
-        level_keys[side, low] = key
-        level_qty[side, low] = change
+            for column in range(_ORDERS + 1):
+                levels[side, j, column] = levels[side, j - 1, column]
+        levels[side, low, _KEY] = key
+        levels[side, low, _SIZE] = size
+        levels[side, low, _ORDERS] = orders
         counts[side] = count + 1
 
 
 @kernel
-def _remove(level_keys: Any, level_qty: Any, counts: Any, keys: Any, used: Any, orders: Any, slot: int, qty: int) -> None:
-    """Take `qty` off a resting order, and the order out of the table when nothing is left."""
-    side = orders[slot, 0]
-    price = orders[slot, 1]
-    _change_level(level_keys, level_qty, counts, side, price if side == 0 else -price, -qty)
-    orders[slot, 2] -= qty
-    if orders[slot, 2] <= 0:
-        _forget(keys, used, orders, slot)
+def _reduce(table: Any, levels: Any, counts: Any, slot: int, qty: int) -> None:
+    """Take `qty` off a resting order, and the order out of the book when nothing is left of it."""
+    table[slot, _QTY] -= qty
+    gone = table[slot, _QTY] <= 0
+    _change_level(levels, counts, table[slot, _SIDE], table[slot, _PRICE], -qty, -1 if gone else 0)
+    if gone:
+        _forget(table, slot)
 
 
 @kernel
-def _show(level_keys: Any, level_qty: Any, counts: Any, hidden: bool, last_px: Any, last_qty: Any) -> bool:
-    """Write the ten levels of both sides to `last_px`, `last_qty`; true if that changed them."""
+def _show(levels: Any, counts: Any, hidden: bool, shown: Any) -> bool:
+    """Write price, size and number of orders of the ten levels of both sides to `shown` (3, 20); true if that changed it."""
     changed = False
     for side in range(2):
-        for level in range(10):
+        for level in range(LEVELS):
             i = counts[side] - 1 - level
-            price = -(2**63)
+            price = NO_PRICE
             qty = 0
+            orders = 0
             if i >= 0 and not hidden:
-                price = level_keys[side, i] if side == 0 else -level_keys[side, i]
-                qty = level_qty[side, i]
-            j = 10 * side + level
-            if last_px[j] != price or last_qty[j] != qty:
-                last_px[j] = price
-                last_qty[j] = qty
+                price = levels[side, i, _KEY] if side == BID else -levels[side, i, _KEY]
+                qty = levels[side, i, _SIZE]
+                orders = levels[side, i, _ORDERS]
+            j = LEVELS * side + level
+            if shown[0, j] != price or shown[1, j] != qty or shown[2, j] != orders:
+                shown[0, j] = price
+                shown[1, j] = qty
+                shown[2, j] = orders
                 changed = True
     return changed
 
 
 @kernel
-def _apply(records: Any, state: Any, shown: Any, out: Any) -> int:
+def _apply(records: Any, state: Any, out: Any) -> int:
     """Run records through the book; returns the number of rows written to `out`.
 
-    records  action, side, flags int64 (n,); price_ticks, qty, order_id int64 (n,)
-    state    keys, used, orders (order table), level_keys, level_qty (2, m), counts (2,), status (bad, traded), notes
-    out      from_record int64, kind int8, px_ticks int64, qty int64 (rows, 20)
+    records  action, side, flags, price_ticks, qty, order_id, each int64 (n,)
+    state    order table (m, 5), levels (2, k, 3), counts (2,), shown (3, 20), whether the book is possibly bad (1,), notes
+    out      from_record int64, kind int8 (rows,), px_ticks int64, qty int64 (rows, 20)
     """
     action, side, flags, price_ticks, qty, order_id = records
-    keys, used, orders, level_keys, level_qty, counts, status, notes = state
-    last_px, last_qty = shown
+    table, levels, counts, shown, bad, notes = state
     from_record, out_kind, out_px, out_qty = out
     rows = 0
     for i in range(len(action)):
         act = action[i]
-        if flags[i] & 0x04:
-            status[0] = 1
-        elif act == 4 or flags[i] & 0x20:
-            status[0] = 0
-        if act == 5:
+        if flags[i] & FLAG_MAYBE_BAD_BOOK:
+            bad[0] = 1
+        elif act == CLEAR or flags[i] & FLAG_SNAPSHOT:
+            bad[0] = 0
+        if act == TRADE:
             from_record[rows] = i
             out_kind[rows] = 1
             out_px[rows, 0] = price_ticks[i]
             out_qty[rows, 0] = qty[i]
             rows += 1
-            status[1] = 1
-        elif act == 4:
-            counts[0] = 0
-            counts[1] = 0
-            used[:] = 0
-        elif act <= 3:
-            slot = _slot(keys, used, order_id[i])
-            known = used[slot] != 0
-            if act == 2:
-                if not known:
-                    notes[0] += 1
+        elif act == CLEAR:
+            counts[:] = 0
+            table[:, _USED] = 0
+        elif act in (ADD, CANCEL, MODIFY):
+            slot = _slot(table, order_id[i])
+            known = table[slot, _USED] != 0
+            if act == CANCEL:
+                if known:
+                    notes[_OVER_CANCEL] += qty[i] > table[slot, _QTY]
+                    _reduce(table, levels, counts, slot, min(qty[i], table[slot, _QTY]))
                 else:
-                    if qty[i] > orders[slot, 2]:
-                        notes[3] += 1
-                    _remove(level_keys, level_qty, counts, keys, used, orders, slot, min(qty[i], orders[slot, 2]))
+                    notes[_UNKNOWN_CANCEL] += 1
             else:
                 if known:
-                    notes[2] += act == 1
-                    _remove(level_keys, level_qty, counts, keys, used, orders, slot, orders[slot, 2])
-                    slot = _slot(keys, used, order_id[i])
+                    notes[_DOUBLE_ADD] += act == ADD
+                    _reduce(table, levels, counts, slot, table[slot, _QTY])
+                    slot = _slot(table, order_id[i])
                 else:
-                    notes[1] += act == 3
-                if qty[i] > 0 and side[i] < 2:
-                    keys[slot] = order_id[i]
-                    used[slot] = 1
-                    orders[slot, 0] = side[i]
-                    orders[slot, 1] = price_ticks[i]
-                    orders[slot, 2] = qty[i]
-                    _change_level(level_keys, level_qty, counts, side[i], price_ticks[i] if side[i] == 0 else -price_ticks[i], qty[i])
-        if flags[i] & 0x80:
-            notes[4] += status[0]
-            changed = _show(level_keys, level_qty, counts, status[0] != 0, last_px, last_qty)
-            if changed or status[1] != 0:
+                    notes[_UNKNOWN_MODIFY] += act == MODIFY
+                if qty[i] > 0 and side[i] != NO_SIDE:
+                    table[slot, _ID] = order_id[i]
+                    table[slot, _USED] = 1
+                    table[slot, _SIDE] = side[i]
+                    table[slot, _PRICE] = price_ticks[i]
+                    table[slot, _QTY] = qty[i]
+                    _change_level(levels, counts, side[i], price_ticks[i], qty[i], 1)
+        if flags[i] & FLAG_LAST:
+            notes[_BAD_BOOK] += bad[0]
+            if _show(levels, counts, bad[0] != 0, shown):
                 from_record[rows] = i
                 out_kind[rows] = 0
-                for j in range(20):
-                    out_px[rows, j] = last_px[j]
-                    out_qty[rows, j] = last_qty[j]
+                for j in range(SIDES_LEVELS):
+                    out_px[rows, j] = shown[0, j]
+                    out_qty[rows, j] = shown[1, j]
                 rows += 1
-            status[1] = 0
     return rows
-
-
-assert (ADD, CANCEL, MODIFY, CLEAR, TRADE) == (1, 2, 3, 4, 5), "the kernel compares with these numbers"
-assert (FLAG_LAST, FLAG_SNAPSHOT, FLAG_MAYBE_BAD_BOOK) == (0x80, 0x20, 0x04), "and with these"
-assert (LEVELS, SIDES_LEVELS, NO_PRICE) == (10, 20, -(2**63)), "and with these"
 
 
 class OrderBook:
     """The resting orders of one instrument. Feed `apply` portions of a stream cut anywhere; the rows are the same."""
 
     def __init__(self) -> None:
-        self._keys = np.zeros(_ORDERS_MIN, np.int64)
-        self._used = np.zeros(_ORDERS_MIN, np.int8)
-        self._orders = np.zeros((_ORDERS_MIN, 3), np.int64)  # side, price, size
-        self._level_keys = np.zeros((2, _LEVELS_MIN), np.int64)
-        self._level_qty = np.zeros((2, _LEVELS_MIN), np.int64)
+        self._table = np.zeros((_ORDERS_MIN, _QTY + 1), np.int64)
+        self._levels = np.zeros((2, _LEVELS_MIN, _ORDERS + 1), np.int64)
         self._counts = np.zeros(2, np.int64)
-        self._status = np.zeros(2, np.int64)  # book is possibly bad; the open group has traded
+        self._shown = np.zeros((3, SIDES_LEVELS), np.int64)
+        self._shown[0] = NO_PRICE
+        self._bad = np.zeros(1, np.int64)
         self._notes = np.zeros(len(NOTES), np.int64)
-        self._shown = (np.full(SIDES_LEVELS, NO_PRICE, np.int64), np.zeros(SIDES_LEVELS, np.int64))
 
-    def apply(self, action: I8, side: I8, flags: I64, price_ticks: I64, qty: I64, order_id: I64) -> tuple[I64, EventBlock, I64]:
-        """Rows that these records (n,) make: (index of the record each row stems from, block, sizes).
-
-        The block is over no symbol yet and has no times, seq and aggressors; `sizes` (rows, 20) are its quantities before they are
-        cut to the data set's 32 bits, which the caller checks.
-        """
-        self._reserve(len(action))
-        rows_max = int(np.count_nonzero(action == TRADE) + np.count_nonzero(flags & FLAG_LAST))
+    def apply(self, messages: Messages) -> Made:
+        """Rows that these messages make."""
+        m = messages
+        self._reserve(len(m.action))
+        rows_max = int(np.count_nonzero(m.action == TRADE) + np.count_nonzero(m.flags & FLAG_LAST))
         from_record, kind = np.zeros(rows_max, np.int64), np.zeros(rows_max, np.int8)
         px_ticks, sizes = np.full((rows_max, SIDES_LEVELS), NO_PRICE, np.int64), np.zeros((rows_max, SIDES_LEVELS), np.int64)
-        records = tuple(np.ascontiguousarray(column, dtype=np.int64) for column in (action, side, flags, price_ticks, qty, order_id))
-        rows = _apply(records, self._state(), self._shown, (from_record, kind, px_ticks, sizes))
-        block = empty_block(("",), rows)
-        block.kind[:], block.px_ticks[:] = kind[:rows], px_ticks[:rows]
-        trades = block.kind == Kind.TRADE
-        block.aggressor[trades] = AGGRESSORS[side[from_record[:rows][trades]]]
-        return from_record[:rows], block, sizes[:rows]
+        columns = (m.action, m.side, m.flags, m.price_ticks, m.qty, m.order_id)
+        records = tuple(np.ascontiguousarray(column, dtype=np.int64) for column in columns)
+        state = (self._table, self._levels, self._counts, self._shown, self._bad, self._notes)
+        rows = _apply(records, state, (from_record, kind, px_ticks, sizes))
+        aggressor = np.where(kind[:rows] == Kind.TRADE, AGGRESSORS[m.side[from_record[:rows]]], 0).astype(np.int8)
+        return Made(from_record=from_record[:rows], kind=kind[:rows], aggressor=aggressor, px_ticks=px_ticks[:rows], sizes=sizes[:rows])
 
     @property
     def notes(self) -> dict[str, int]:
@@ -235,36 +256,18 @@ class OrderBook:
     @property
     def order_count(self) -> int:
         """Orders that rest."""
-        return int(np.count_nonzero(self._used))
-
-    def _state(self) -> tuple[Any, ...]:
-        return (
-            self._keys,
-            self._used,
-            self._orders,
-            self._level_keys,
-            self._level_qty,
-            self._counts,
-            self._status,
-            self._notes,
-        )
+        return int(np.count_nonzero(self._table[:, _USED]))
 
     def _reserve(self, more: int) -> None:
         """Room for `more` orders and levels: the table at most half full, the kernel never out of bounds."""
         levels = int(self._counts.max()) + more + 1
-        if levels > self._level_keys.shape[1]:
-            grown = np.zeros((2, 2 * levels), np.int64), np.zeros((2, 2 * levels), np.int64)
-            for new, old in zip(grown, (self._level_keys, self._level_qty), strict=True):
-                new[:, : old.shape[1]] = old
-            self._level_keys, self._level_qty = grown
+        if levels > self._levels.shape[1]:
+            grown = np.zeros((2, 2 * levels, _ORDERS + 1), np.int64)
+            grown[:, : self._levels.shape[1]] = self._levels
+            self._levels = grown
         orders = self.order_count + more
-        if 2 * orders > len(self._keys):
-            self._rehash(1 << (2 * orders).bit_length())
-
-    def _rehash(self, size: int) -> None:
-        live = np.flatnonzero(self._used)
-        keys, used, orders = np.zeros(size, np.int64), np.zeros(size, np.int8), np.zeros((size, 3), np.int64)
-        for old in live.tolist():
-            slot = _slot(keys, used, int(self._keys[old]))
-            keys[slot], used[slot], orders[slot] = self._keys[old], _TAKEN, self._orders[old]
-        self._keys, self._used, self._orders = keys, used, orders
+        if 2 * orders > len(self._table):
+            old = self._table[self._table[:, _USED] != 0]
+            self._table = np.zeros((1 << (2 * orders).bit_length(), _QTY + 1), np.int64)
+            for order in old:
+                self._table[_slot(self._table, int(order[_ID]))] = order

@@ -46,7 +46,9 @@ class Chunk:
         return len(self.lines)
 
     def cell(self, row: int, name: str) -> str:
-        """The source's value, for messages."""
+        """The source's value, for messages; the whole text where no single column is at fault."""
+        if name not in self.columns:
+            return self.text(row)
         value = self.columns[name][row].as_py()
         return "" if value is None else str(value)
 
@@ -54,10 +56,9 @@ class Chunk:
 class CsvFile:
     """A CSV file with commas, in UTF-8, possibly compressed (.gz, .bz2, .xz). With `names` it has no header line."""
 
-    def __init__(self, path: Path, log: FaultLog, names: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
         self.path = path
         self.source = path.name
-        self.log = log
         self._headless = names is not None
         self.names = list(names) if names is not None else self._read_header()
 
@@ -69,8 +70,11 @@ class CsvFile:
             raise bad_input(self.source, "content", "an empty file" if not line else "an empty first line", "rows")
         return next(csv.reader([self._decode([line], 1)]))
 
-    def chunks(self, rows_max: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
-        """Portions of exactly `rows_max` rows, but for the last. Blank lines are no rows but count as lines."""
+    def chunks(self, log: FaultLog, rows_max: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
+        """Portions of exactly `rows_max` rows, but for the last. Blank lines are no rows but count as lines.
+
+        Rows with another number of cells than the header go to the log and stay in their place as blanks, marked.
+        """
         number = 0
         with self._open() as file:
             if not self._headless:
@@ -90,7 +94,7 @@ class CsvFile:
                         lines.append(line if number > 1 else line.removeprefix(_UTF8_BOM))
                         numbers.append(number)
                 if lines:
-                    yield self._chunk(lines, np.array(numbers, np.int64))
+                    yield self._chunk(lines, np.array(numbers, np.int64), log)
 
     def _read_header(self) -> list[str]:
         names = [name.strip() for name in self.first_row()]
@@ -130,7 +134,7 @@ class CsvFile:
             raise bad_input(f"{self.source}:{first}", "content", "a NUL byte", "text")
         return text
 
-    def _chunk(self, lines: list[bytes], numbers: I64) -> Chunk:
+    def _chunk(self, lines: list[bytes], numbers: I64, log: FaultLog) -> Chunk:
         commas = len(self.names) - 1
         raw = lines.copy()
         ragged = np.zeros(len(lines), np.bool_)
@@ -138,14 +142,14 @@ class CsvFile:
             if line.count(b",") != commas or (b'"' in line and line.count(b'"') % 2):
                 ragged[row] = True
                 lines[row] = b"," * commas + b"\n"
-                self._refuse(line, int(numbers[row]), commas + 1)
+                self._refuse(line, int(numbers[row]), commas + 1, log)
         text = lambda row: raw[row].decode("utf-8", "replace").rstrip("\r\n")  # noqa: E731
         return Chunk(self.source, numbers, self._parse(lines, numbers), ragged, text)
 
-    def _refuse(self, line: bytes, number: int, width: int) -> None:
+    def _refuse(self, line: bytes, number: int, width: int, log: FaultLog) -> None:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         got = "an unbalanced quote" if text.count('"') % 2 else f"{text.count(',') + 1} cells"
-        self.log.refuse(self.source, number, Reason.RAGGED_ROW.label, "row", got, f"{width} cells", text)
+        log.refuse(self.source, number, Reason.RAGGED_ROW.label, "row", got, f"{width} cells", text)
 
     def _parse(self, lines: list[bytes], numbers: I64) -> dict[str, Any]:
         data = b"".join(lines)
@@ -179,7 +183,7 @@ class ParquetFile:
             self.rows = int(file.metadata.num_rows)
         require_distinct(self.names, self.source)
 
-    def chunks(self, rows_max: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
+    def chunks(self, log: FaultLog, rows_max: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
         """Portions of at most `rows_max` rows."""
         first = 1
         with self._file() as file:

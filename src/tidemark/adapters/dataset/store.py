@@ -12,13 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidemark.adapters.dataset.bars import Bars, resample, timeframe_ns
-from tidemark.adapters.dataset.layout import BARS, DEPTH, KINDS, LEVEL_COLUMNS, SCHEMAS, TRADES, Manifest, partition_folder, read_manifest
-from tidemark.adapters.dataset.layout import day_of_date as day_of_date
+from tidemark.adapters.dataset.layout import (
+    BARS,
+    DEPTH,
+    KINDS,
+    LEVEL_COLUMNS,
+    SCHEMAS,
+    Manifest,
+    day_of_date,
+    partition_folder,
+    read_manifest,
+)
 from tidemark.adapters.dataset.merge import by_event_time, by_seq, merge_sorted, rechunk
 from tidemark.adapters.dataset.writer import ROWS_PER_GROUP, write_dataset
 from tidemark.adapters.parquet import first_line
 from tidemark.errors import InputError, bad_input
-from tidemark.events import SIDES_LEVELS, EventBlock, Kind, empty_block
+from tidemark.events import SIDES_LEVELS, EventBlock, empty_block
 from tidemark.instruments import Instrument
 from tidemark.units import NO_PRICE
 
@@ -216,7 +225,6 @@ def _block_of(path: Path, batch: Any, kind: str, table: tuple[str, ...], symbol_
             block.px_ticks[:, level] = columns[px]
             block.qty[:, level] = columns[sz]
     else:
-        assert KINDS[TRADES] == Kind.TRADE
         block.px_ticks[:, 0], block.px_ticks[:, 1:] = columns["px"], NO_PRICE
         block.qty[:, 0], block.qty[:, 1:] = columns["sz"], 0
     return block

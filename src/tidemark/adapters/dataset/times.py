@@ -43,10 +43,9 @@ def from_time_column(column: Any, unit_ns: int) -> Converted:
     return values, codes.astype(np.int8)
 
 
-def likely_unit(value: int, unit_ns: int) -> str | None:
-    """Name of the one other unit in which `value` (nanoseconds as read with `unit_ns`) would be a plausible time, if any."""
-    raw = Fraction(value, unit_ns)
-    fitting = [name for name, ns in UNITS_NS.items() if ns != unit_ns and EARLIEST_NS <= raw * ns <= TS_NS_MAX]
+def likely_unit(number: int) -> str | None:
+    """Name of the one unit in which an integer time is plausible, if there is exactly one."""
+    fitting = [name for name, ns in UNITS_NS.items() if EARLIEST_NS <= number * ns <= TS_NS_MAX]
     return fitting[0] if len(fitting) == 1 else None
 
 

@@ -32,7 +32,7 @@ from tidemark.instruments import Instrument
 from tidemark.units import NS_PER_DAY, NS_PER_MIN
 
 ROWS_PER_GROUP = 65_536
-ZSTD_LEVEL = 1  # measured on ES: 6 % larger files than level 3, in half the time
+ZSTD_LEVEL = 3  # against level 1: a simulated market's files are 11 % smaller, writing takes a tenth longer
 _SYMBOL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{SYMBOL_CHARS_MAX - 1}}}")
 _REPEATING = {DEPTH: [name for px, sz, _ in LEVEL_COLUMNS for name in (px, sz)], TRADES: ["px", "sz", "aggressor"], BARS: []}
 

@@ -14,16 +14,17 @@ export function showMissing() {
   }
 }
 
-function layout(extra) {
+function layout(yaxis, yaxis2) {
   const [text, soft, edge, panel] = ["--text", "--soft", "--edge", "--panel"].map(colour);
-  const axis = { gridcolor: edge, linecolor: edge, zerolinecolor: edge, tickfont: { color: soft, size: 11 }, fixedrange: true };
+  const axis = { gridcolor: edge, linecolor: edge, zerolinecolor: edge, tickfont: { color: soft, size: 11 }, fixedrange: true, automargin: true };
+  const second = yaxis2 ? { yaxis2: { ...axis, ...yaxis2 } } : {};
   return {
     paper_bgcolor: panel, plot_bgcolor: panel, font: { color: text, size: 12, family: getComputedStyle(document.body).fontFamily },
-    margin: { l: 8, r: 8, t: 6, b: 26 }, showlegend: false, dragmode: false, hovermode: "x", uirevision: "keep",
+    margin: { l: 8, r: 8, t: 6, b: 36 }, showlegend: false, dragmode: false, hovermode: "x", uirevision: "keep",
     hoverlabel: { bgcolor: panel, bordercolor: edge, font: { color: text } },
-    xaxis: { ...axis, type: "date", nticks: 6 },
-    yaxis: { ...axis, automargin: true, ...extra.yaxis },
-    ...(extra.yaxis2 ? { yaxis2: { ...axis, automargin: true, showgrid: false, overlaying: "y", side: "right", ...extra.yaxis2 } } : {}),
+    xaxis: { ...axis, type: "date", nticks: innerWidth < 760 ? 4 : 7, tickangle: 0, ...(yaxis2 ? { anchor: "y2" } : {}) },
+    yaxis: { ...axis, ...yaxis },
+    ...second,
   };
 }
 
@@ -61,7 +62,7 @@ export function drawPrice(symbol, store) {
     mid, markers(sides.signal[0], true, "triangle-up", false), markers(sides.signal[1], false, "triangle-down", false),
     markers(sides.fill[0], true, "triangle-up", true), markers(sides.fill[1], false, "triangle-down", true),
   ];
-  globalThis.Plotly.react("price-chart", traces, layout({ yaxis: { tickformat: `.${Math.min(4, String(book.tick_size).split(".")[1]?.length ?? 0)}f` } }), CONFIG);
+  globalThis.Plotly.react("price-chart", traces, layout({ tickformat: `.${Math.min(4, String(book.tick_size).split(".")[1]?.length ?? 0)}f` }), CONFIG);
 }
 
 export function drawEquity(store) {
@@ -70,7 +71,7 @@ export function drawEquity(store) {
   const x = line.ts.map(millis);
   const traces = [
     { type: "scatter", mode: "lines", x, y: line.values.map(([pnl]) => pnl / 1e6), line: { color: colour("--accent"), width: 1.8 }, hovertemplate: "%{y:$,.2f}<extra>P&L</extra>" },
-    { type: "scatter", mode: "lines", x, y: line.values.map(([, bps]) => -Math.abs(bps) / 100), yaxis: "y2", line: { color: colour("--sell"), width: 1.4, dash: "dash" }, hovertemplate: "%{y:.2f} %<extra>drawdown</extra>" },
+    { type: "scatter", mode: "lines", x, y: line.values.map(([, bps]) => -Math.abs(bps) / 100), yaxis: "y2", line: { color: colour("--sell"), width: 1.4 }, fill: "tozeroy", fillcolor: colour("--sell-bar"), hovertemplate: "%{y:.2f} %<extra>drawdown</extra>" },
   ];
-  globalThis.Plotly.react("equity-chart", traces, layout({ yaxis: { tickprefix: "$" }, yaxis2: { ticksuffix: " %", rangemode: "tozero" } }), CONFIG);
+  globalThis.Plotly.react("equity-chart", traces, layout({ tickprefix: "$", nticks: 5, domain: [0.42, 1] }, { ticksuffix: " %", rangemode: "tozero", nticks: 3, domain: [0, 0.32] }), CONFIG);
 }

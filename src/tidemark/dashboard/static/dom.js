@@ -23,7 +23,7 @@ export function resize(parent, n, create) {
   return [...parent.children];
 }
 
-// Rows of a table body; a cell is text or [text, class]. Without rows, one line says what is missing.
+// Rows of a table body; a cell is text, [text, class], or null to leave it to the caller. Without rows, one line says what is missing.
 export function fillRows(body, rows, columns, nothing) {
   if (!rows.length) {
     if (body.dataset.empty === nothing) return;
@@ -46,6 +46,7 @@ export function fillRows(body, rows, columns, nothing) {
   });
   rows.forEach((cells, i) => {
     cells.forEach((cell, j) => {
+      if (cell === null) return;
       const [text, name] = Array.isArray(cell) ? cell : [cell, ""];
       setText(nodes[i].children[j], text);
       setClass(nodes[i].children[j], name);

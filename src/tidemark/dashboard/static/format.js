@@ -49,6 +49,12 @@ export function withUnit(value, unit) {
   }
 }
 
+// "4 of 5 contracts", "$860.00 of $3,000.00": a unit that is a word is said once.
+export function ofLimit(figure, limit, unit) {
+  const isWord = !["micros", "usd_micros", "ns", "bps", "ppm", undefined, null, ""].includes(unit);
+  return isWord ? `${withUnit(figure)} of ${withUnit(limit, unit)}` : `${withUnit(figure, unit)} of ${withUnit(limit, unit)}`;
+}
+
 // A rule's name says its unit where the message does not: DAY_LOSS in dollars, STALE_SIGNAL in time.
 export function unitOf(item) {
   if (item.unit !== undefined) return item.unit;

@@ -36,7 +36,7 @@ export function drawHeader(store) {
   const share = progress?.total ? progress.done / progress.total : 0;
   byId("progress").value = share;
   const pace = f.isNumber(progress?.speed) ? `, ${progress.speed.toFixed(1)} ×` : "";
-  setText(byId("progress-text"), progress?.total ? `${(share * 100).toFixed(1)} % of ${f.count(progress.total)} events${pace}` : f.NO_DATA);
+  setText(byId("progress-text"), progress?.total ? `${(share * 100).toFixed(1)} %${pace}` : f.NO_DATA);
 }
 
 function levelRow() {
@@ -106,8 +106,20 @@ export function drawAccount(store) {
     p.symbol, [p.qty === 0 ? "flat" : `${f.signed(p.qty)} ${p.qty > 0 ? "long" : "short"}`, `n ${p.qty > 0 ? "up" : p.qty < 0 ? "down" : ""}`],
     [p.qty === 0 ? "–" : String(p.avg_price ?? f.NO_DATA), "n"], money(p.unrealised_micros), money(p.realised_micros),
   ]), 5, exec ? "Flat: no position." : "No data from the execution task yet.");
-  const orders = Object.entries(exec?.orders ?? {});
-  const tiles = resize(byId("orders"), orders.length, () => {
+  drawOrders(Object.entries(exec?.orders ?? {}), exec ? "No orders so far." : "No data yet.");
+  drawLimits(exec?.limits ?? []);
+  const line = exec ? `P&L ${f.signedUsd(exec.pnl_micros)}, drawdown ${f.percent(exec.drawdown_bps)}, cash ${f.usd(exec.cash_micros)}` : f.NO_DATA;
+  setText(byId("equity-line"), line);
+}
+
+function drawOrders(orders, nothing) {
+  const list = byId("orders");
+  if (!orders.length) {
+    list.replaceChildren(make("p", "empty", nothing));
+    return;
+  }
+  clearEmpty(list);
+  const tiles = resize(list, orders.length, () => {
     const tile = make("div");
     tile.append(make("dt"), make("dd"));
     return tile;
@@ -116,10 +128,10 @@ export function drawAccount(store) {
     setText(tiles[i].children[0], state.toLowerCase().replaceAll("_", " "));
     setText(tiles[i].children[1], f.count(n));
   });
-  if (!orders.length) byId("orders").replaceChildren(make("p", "empty", exec ? "No orders so far." : "No data yet."));
-  drawLimits(exec?.limits ?? []);
-  const line = exec ? `P&L ${f.signedUsd(exec.pnl_micros)}, drawdown ${f.percent(exec.drawdown_bps)}, cash ${f.usd(exec.cash_micros)}` : f.NO_DATA;
-  setText(byId("equity-line"), line);
+}
+
+function clearEmpty(list) {
+  if (list.firstElementChild?.className === "empty") list.replaceChildren();
 }
 
 function drawLimits(limits) {
@@ -128,7 +140,7 @@ function drawLimits(limits) {
     list.replaceChildren(make("li", "empty", "No data yet."));
     return;
   }
-  if (list.firstElementChild?.className === "empty") list.replaceChildren();
+  clearEmpty(list);
   const items = resize(list, limits.length, () => {
     const item = make("li");
     const row = make("div", "row");
@@ -144,7 +156,7 @@ function drawLimits(limits) {
     const unit = f.unitOf(limit);
     const note = share >= 1 ? ", reached" : share >= NEAR ? ", near" : "";
     setText(items[i].firstElementChild.children[0], String(limit.rule).toLowerCase().replaceAll("_", " "));
-    setText(items[i].firstElementChild.children[1], `${f.withUnit(limit.figure, unit)} of ${f.withUnit(limit.limit, unit)} (${Math.round(share * 100)} %${note})`);
+    setText(items[i].firstElementChild.children[1], `${f.ofLimit(limit.figure, limit.limit, unit)} (${Math.round(share * 100)} %${note})`);
     setBar(items[i].children[1].firstElementChild, share);
     setClass(items[i].children[1].firstElementChild, `fill ${state}`.trim());
   });
@@ -154,11 +166,11 @@ export function drawLatency(store) {
   const legs = legsOf(store.latency);
   const body = byId("latency");
   fillRows(body, legs.map(([name, leg]) => [
-    name.replaceAll("_", " "), [f.duration(leg.p50), "n"], [f.duration(leg.p99), "n"], [f.duration(leg.max), "n"], [f.duration(leg.budget), "n"],
-    [f.count(leg.n), "n"], "",
+    name.replaceAll("_", " "), [f.duration(leg.p99), "n"], [f.duration(leg.budget), "n"], null, [f.duration(leg.p50), "n"], [f.duration(leg.max), "n"],
+    [f.count(leg.n), "n"],
   ]), 7, "No data yet.");
   legs.forEach(([, leg], i) => {
-    const cell = body.children[i].children[6];
+    const cell = body.children[i].children[3];
     if (!cell.querySelector(".track")) {
       const track = make("span", "track");
       track.append(make("div", "fill"));
@@ -186,7 +198,7 @@ export function drawHealth(store) {
     list.replaceChildren(make("li", "empty", "No data yet."));
     return;
   }
-  if (list.firstElementChild?.className === "empty") list.replaceChildren();
+  clearEmpty(list);
   const items = resize(list, children.length, () => {
     const item = make("li");
     item.append(make("span"), make("span"));

@@ -331,7 +331,8 @@ BEGIN
 END $$;
 """
 
-# Group roles without login: a stage's users are members. Roles belong to the whole server, so they may exist already.
+# Group roles hold the rights; tidemark_app, the user of every program, is a member. It has no password until one is set
+# beside its secret. Roles belong to the whole server, so they may exist already.
 ROLES = """
 DO $$
 DECLARE
@@ -342,7 +343,11 @@ BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', name);
         END IF;
     END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tidemark_app') THEN
+        CREATE ROLE tidemark_app LOGIN;
+    END IF;
 END $$;
+GRANT tidemark_processor, tidemark_execution, tidemark_reader TO tidemark_app;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO tidemark_processor, tidemark_execution, tidemark_reader;
 REVOKE EXECUTE ON FUNCTION ensure_market_data_partition(date) FROM PUBLIC;
