@@ -2,16 +2,17 @@
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tidemark.adapters.dataset.store import Dataset
-
 from tidemark.adapters.cache import Cache, connect
+from tidemark.adapters.dataset.store import Dataset
 from tidemark.adapters.feed_socket import FeedServer
 from tidemark.adapters.gateway import Gateway, Pace
 from tidemark.adapters.kinesis import StreamPublisher
-from tidemark.adapters.settings import cache_settings, client, required
+from tidemark.adapters.settings import cache_settings, client, required, required_int
 from tidemark.errors import InputError, TidemarkError, bad_input
+from tidemark.events import EventBlock
 
 EVENTS_PER_READ = 50_000
 READER_TIMEOUT_S = 120.0
@@ -30,6 +31,14 @@ def parse_speed(text: str) -> Pace:
     return Pace(speed)
 
 
+def since(blocks: Iterable[EventBlock], from_ns: int) -> Iterator[EventBlock]:
+    """Only the events at or after `from_ns`: the rest of a set may be what a model was trained on."""
+    for block in blocks:
+        part = block[block.event_ts_ns >= from_ns]
+        if len(part):
+            yield part
+
+
 def main() -> int:
     """Run one replay to its end. Exit codes: 0 done, 2 bad settings or data, 3 a dependency is gone."""
     try:
@@ -38,10 +47,11 @@ def main() -> int:
         feed = FeedServer(Path(required("FEED_SOCKET")))
         cache = Cache(connect(cache_settings()))
         stream = StreamPublisher(client("kinesis"), required("MARKET_DATA_STREAM"))
-        gateway = Gateway(stream, cache, feed, data.instruments, pace, data.event_count)
+        from_ns = required_int("REPLAY_FROM_NS", minimum=0, maximum=2**62)
+        gateway = Gateway(stream, cache, feed, data.instruments, pace, data.event_count())
         print("ready", flush=True)
         feed.wait_for_reader(float(os.environ.get("FEED_READER_TIMEOUT_S", READER_TIMEOUT_S)))
-        sent = gateway.replay(data.iter_blocks(EVENTS_PER_READ))
+        sent = gateway.replay(since(data.iter_blocks(EVENTS_PER_READ), from_ns))
         print(f"replayed {sent} events", flush=True)
         feed.close()
     except InputError as error:

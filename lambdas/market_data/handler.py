@@ -14,8 +14,6 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from tidemark.features.catalogue import SCHEMA_HASH
-from tidemark.features.params import DEFAULT_PARAMS
 
 from tidemark.adapters.cache import RING_ROWS, Cache, HotRow, connect
 from tidemark.adapters.kinesis import StreamPublisher
@@ -25,7 +23,9 @@ from tidemark.adapters.settings import cache_settings, client, database_conninfo
 from tidemark.adapters.sinks import FirehoseSink, QuarantineStore
 from tidemark.errors import DecodeError, UnavailableError
 from tidemark.events import EventBlock, Kind, concat, decode_block, encode_json, events_of
+from tidemark.features.catalogue import SCHEMA_HASH
 from tidemark.features.intake import SymbolIntake, Taken
+from tidemark.features.params import DEFAULT_PARAMS
 from tidemark.signals.messages import HASH_CHARS, FeatureBatch, encode_features
 
 logger = Logger(service="market_data")

@@ -86,3 +86,15 @@ class JournalPort(Protocol):
     def append(self, data: bytes) -> None:
         """Returns only once the bytes would survive the loss of this process."""
         ...
+
+
+class DecisionObserver(Protocol):
+    """Told when the decision on a signal begins and ends, so that a program can measure what the core must not."""
+
+    def decision_begins(self) -> None:
+        """Rules, sizing and order of one signal come next."""
+        ...
+
+    def decision_ends(self) -> None:
+        """They are done."""
+        ...

@@ -25,6 +25,7 @@ from tidemark.engine.loop import Engine
 from tidemark.engine.orders import NEXT, TERMINAL, OrderState
 from tidemark.engine.result import EngineResult
 from tidemark.events import LEVELS, EventBlock, Kind
+from tidemark.units import INT64_MAX
 
 SPECS = (instrument("AA", group="g"), instrument("BB", group="g", tick_micros=15_625_000))
 TICKS = {spec.symbol: spec.tick_value_micros for spec in SPECS}
@@ -69,7 +70,7 @@ def build(world: World) -> tuple[Engine, EventBlock, list[Any]]:
     return Engine(made, SPECS, hours), block, random_signals(world["seed"], block, world["signals"])
 
 
-def run(world: World, cuts: list[int]) -> tuple[list[JournalRecord], str]:
+def run(world: World, cuts: list[int], *, heartbeats: bool = False) -> tuple[list[JournalRecord], str]:
     """Journal and digest of a world whose stream is cut at the given rows; signals come as late as they may."""
     machine, block, signals = build(world)
     waiting = sorted(signals, key=lambda pair: pair[1])
@@ -80,6 +81,9 @@ def run(world: World, cuts: list[int]) -> tuple[list[JournalRecord], str]:
         while waiting and waiting[0][1] <= seen_by_then:
             machine.add_signal(*waiting.pop(0))
         machine.feed(block[start:stop])
+        if heartbeats:
+            visible = waiting[0][1] if waiting else INT64_MAX  # a promise about events is none about signals
+            machine.advance(min(int(block.event_ts_ns[min(stop, len(block) - 1)]), visible))
         records += machine.drain()
     for pair in waiting:
         machine.add_signal(*pair)
@@ -105,6 +109,14 @@ def test_one_event_at_a_time_gives_the_journal_of_the_whole(world: World) -> Non
     """The extreme of the above, which is what a live session is."""
     _, block, _ = build(world)
     assert run(world, list(range(1, len(block)))) == run(world, [])
+
+
+@QUICK
+@given(worlds, st.data())
+def test_knowing_earlier_that_nothing_comes_changes_no_decision(world: World, data: st.DataObject) -> None:
+    """Heartbeats let a stop by time happen in time; what happens, and when on the engine's clock, stays the same."""
+    cuts = data.draw(st.lists(st.integers(0, world["events"] // 2), max_size=12))
+    assert run(world, cuts, heartbeats=True) == run(world, cuts)
 
 
 class Watch:

@@ -1,5 +1,8 @@
 """The planted market has exactly the edge that its manifest describes, and the oracle finds it from observable events alone."""
 
+from bisect import bisect_right
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -25,6 +28,48 @@ def test_the_oracle_explains_much_of_the_next_ten_seconds(planted: SimulatedMark
     for symbol, score in planted.planted["oracle_score"].items():
         assert score["r2"] > 0.15, symbol
         assert score["sign_right_frac"] > 0.6, symbol
+
+
+def test_moves_go_up_as_often_as_the_written_rule_says(planted: SimulatedMarket) -> None:
+    """The manifest's formula, worked out here once more from books alone, gives the chances of the leader's moves: slope one, no bias."""
+    rule = planted.planted
+    signs, deltas = [], []
+    for _, block in planted.sessions:
+        books = block[(block.symbol_i == block.symbols.index("ES")) & (block.kind == 0)]
+        steps = np.diff(books.px_ticks[:, 0] + books.px_ticks[:, LEVELS])
+        at = np.flatnonzero((steps != 0) & (np.abs(steps) < 16)) + 1  # greater ones may be news, a fair coin
+        delta = written_rule(books, rule)
+        signs.append(np.sign(steps[at - 1]))
+        deltas.append(delta[at])
+    sign, delta = np.concatenate(signs), np.concatenate(deltas)
+    slope = (sign * delta).sum() / (delta**2).sum()
+    assert slope == pytest.approx(1.0, abs=4 / np.sqrt((delta**2).sum()))
+    assert abs(delta).max() == rule["own"]
+    assert np.mean(sign - delta) == pytest.approx(0.0, abs=4 / np.sqrt(len(sign)))
+
+
+def written_rule(books: EventBlock, rule: dict[str, Any]) -> np.ndarray:
+    """delta before each depth row of the leader, by the formula of docs/simulated-market.md."""
+    flow, seen_ts, seen_flow = 0.0, [], []
+    delta = np.zeros(len(books))
+    unit, half_life_ns = rule["flow_unit"]["ES"], rule["flow_half_life_s"] * SECOND_NS
+    rows = zip(books.event_ts_ns.tolist(), books.px_ticks.tolist(), books.qty.tolist(), strict=True)
+    last: tuple[int, list[int], list[int]] | None = None
+    for i, (ts, px, qty) in enumerate(rows):
+        known = bisect_right(seen_ts, ts - int(rule["flow_delay_s"] * SECOND_NS))
+        acting = seen_flow[known - 1] if known else 0.0
+        delta[i] = rule["own"] * max(-1.0, min(1.0, acting / rule["flow_scale"]))
+        if last is not None:
+            ts0, px0, qty0 = last
+            bid = (qty[0] if px[0] >= px0[0] else 0) - (qty0[0] if px[0] <= px0[0] else 0)
+            ask = (qty[10] if px[10] <= px0[10] else 0) - (qty0[10] if px[10] >= px0[10] else 0)
+            far = sum(qty0[5:10]) + sum(qty0[15:20])
+            weight = 1.0 if far < rule["far_share_max"] * sum(qty0) else -rule["resilient_weight"]
+            flow = flow * 0.5 ** ((ts - ts0) / half_life_ns) + weight * (bid - ask) / unit
+        seen_ts.append(ts)
+        seen_flow.append(flow)
+        last = (ts, px, qty)
+    return delta
 
 
 def test_the_oracle_beats_the_base_rates_on_three_classes_net_of_spread_and_fee(planted: SimulatedMarket) -> None:

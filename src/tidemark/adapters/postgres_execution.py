@@ -55,9 +55,12 @@ _POSITION_TRADE: LiteralString = """
 update positions set realised_micros = realised_micros + %s, updated_ts_ns = %s where account = %s and symbol = %s
 """
 _EQUITY: LiteralString = """
-insert into equity (account, ts_ns, equity_micros, cash_micros, drawdown_bps) values (%s, %s, %s, %s, %s)
-on conflict (account, ts_ns) do update set equity_micros = excluded.equity_micros, cash_micros = excluded.cash_micros,
-drawdown_bps = excluded.drawdown_bps
+insert into equity (account, ts_ns, equity_micros, cash_micros, drawdown_bps) values (%s, %s, %s, %s, %s) on conflict do nothing
+"""
+_LEASE: LiteralString = """
+insert into leases (account, epoch, holder, expires) values (%s, 1, %s, clock_timestamp() + interval '10 s')
+on conflict (account) do update set epoch = leases.epoch + 1, holder = excluded.holder, expires = excluded.expires
+returning epoch
 """
 _RISK: LiteralString = """
 insert into risk_events (account, seq, ts_ns, code, symbol, figure, limit_value, detail) values (%s, %s, %s, %s, %s, %s, %s, %s)
@@ -66,18 +69,20 @@ Statement = tuple[LiteralString, tuple[Any, ...]]
 
 
 class ExecutionStore:
-    """Appends journal records and keeps the projections in step. `epoch` is the lease under which we write."""
+    """Appends journal records and keeps the projections in step, under a new epoch of the account's lease."""
 
-    def __init__(self, conninfo: str, account: str, instruments: Mapping[str, Instrument], *, epoch: int) -> None:
+    def __init__(self, conninfo: str, account: str, instruments: Mapping[str, Instrument], *, holder: str) -> None:
         self._account = account
         self._ticks = {symbol: decimal_text(spec.tick_size) for symbol, spec in instruments.items()}
-        self._epoch = epoch
         self._seq = 0
         self._chain = FIRST_CHAIN
         try:
             self._connection: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(conninfo, autocommit=True)
+            row = self._connection.execute(_LEASE, (account, holder)).fetchone()
         except psycopg.Error as error:
             raise UnavailableError(f"postgres: {error}") from error
+        assert row is not None, "an upsert returns its row"
+        self._epoch = int(row[0])
 
     def append(self, records: Sequence[JournalRecord]) -> None:
         """Returns once all of `records` are durable. Raises UnavailableError when they are not."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tidemark.adapters.dataset.atomic import atomic_folder
+from tidemark.adapters.dataset.atomic import atomic_file, atomic_folder
 from tidemark.adapters.parquet import write_table
 from tidemark.engine.journal import JournalRecord, encode_journal, read_journal
 from tidemark.engine.result import EngineResult
@@ -32,14 +32,26 @@ def write_run_folder(
 ) -> None:
     """Write all files of a run. `predictions` are msgspec structs of one kind. Raises InputError when `out` is taken or not writable."""
     with atomic_folder(out) as folder:
-        (folder / SUMMARY).write_bytes(_pretty(summary))
-        (folder / CONFIG).write_bytes(_pretty(config))
-        (folder / JOURNAL).write_bytes(encode_journal(records))
-        write_table(folder / TRADES, result.trade_columns())
-        write_table(folder / EQUITY, result.equity_columns())
+        write_run_files(folder, summary=summary, config=config, records=records, result=result)
         if predictions:
             names = predictions[0].__struct_fields__
             write_table(folder / PREDICTIONS, {name: [getattr(row, name) for row in predictions] for name in names})
+
+
+def write_run_files(
+    folder: Path, *, summary: Mapping[str, Any], config: Mapping[str, Any], records: Sequence[JournalRecord], result: EngineResult
+) -> None:
+    """The files that every run has, each whole or not at all, into an existing folder; the summary last, as it says that all is there."""
+    _write_whole(folder / CONFIG, _pretty(config))
+    _write_whole(folder / JOURNAL, encode_journal(records))
+    write_table(folder / TRADES, result.trade_columns())
+    write_table(folder / EQUITY, result.equity_columns())
+    _write_whole(folder / SUMMARY, _pretty(summary))
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    with atomic_file(path) as partial:
+        partial.write_bytes(data)
 
 
 def read_run_journal(run: Path) -> list[JournalRecord]:

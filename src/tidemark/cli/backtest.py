@@ -126,8 +126,9 @@ def _targets() -> dict[str, Any]:
     if importlib.util.find_spec("tidemark.reporting.targets") is None:
         return {}
     from tidemark.reporting.targets import kpi_targets
+    from tidemark.research.kpis import targets_of
 
-    return kpi_targets()
+    return targets_of(kpi_targets())
 
 
 def _used(

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import typer
 
 from tidemark.errors import InputError, TidemarkError
 
 EXIT_OK, EXIT_NO, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 FIRST_PYTHON = (3, 11)
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer carries its own copy of click; this is its UsageError
 
 # name of the command → module that defines `app` (a group) or a function of the same name
 GROUPS: dict[str, str] = {
@@ -68,11 +68,12 @@ def run(argv: Sequence[str]) -> int:
     try:
         command = typer.main.get_command(build_app(argv))
         result = command.main(args=list(argv), prog_name="tidemark", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.UsageError as error:
-        return _say(f"{error.format_message()} (see `tidemark {' '.join(_command_words(argv))} --help`)", EXIT_INPUT)
-    except click.exceptions.Abort:
+    except UsageError as error:
+        text = getattr(error, "format_message", error.__str__)()
+        return _say(f"{text} (see `tidemark {' '.join(_command_words(argv))} --help`)", EXIT_INPUT)
+    except typer.Abort:
         return _say("interrupted", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return _say("interrupted", EXIT_INTERRUPTED)

@@ -88,6 +88,8 @@ class Account:
 
     def halt_reached(self) -> tuple[RuleCheck, ...]:
         """Loss limits that are newly reached; they halt the account until their period ends."""
+        if self._state.glob[at.EQUITY] > self._state.glob[at.HALT_EQUITY]:
+            return ()
         reached = tuple(check for check in self.loss_checks() if check.figure >= check.limit and check.rule not in self.halts)
         for check in reached:
             self.halts[check.rule] = check

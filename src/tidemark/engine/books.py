@@ -1,9 +1,10 @@
 """Reading the books that the scan keeps: rows of the current block, or the copy that outlives it."""
 
+from collections.abc import Iterator
+
 from tidemark.engine import layout as at
 from tidemark.engine.layout import State
 from tidemark.events import I32, I64, LEVELS
-from tidemark.units import NO_PRICE
 
 
 class Books:
@@ -35,9 +36,8 @@ class Books:
             return self._state.held_px[s], self._state.held_qty[s]
         return self._px[row], self._qty[row]
 
-    def levels(self, s: int, side: int, view: int) -> list[tuple[int, int]]:
-        """(price, size) of one side, best first, without empty levels. `side` is +1 for bids."""
+    def levels(self, s: int, side: int, view: int) -> Iterator[tuple[int, int]]:
+        """(price, size) of one side, best first; empty levels are (NO_PRICE, 0). `side` is +1 for bids."""
         px_ticks, qty = self.rows(s, view)
         columns = slice(0, LEVELS) if side > 0 else slice(LEVELS, 2 * LEVELS)
-        pairs = zip(px_ticks[columns].tolist(), qty[columns].tolist(), strict=True)
-        return [(price, size) for price, size in pairs if price != NO_PRICE]
+        return zip(px_ticks[columns].tolist(), qty[columns].tolist(), strict=True)

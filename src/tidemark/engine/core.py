@@ -39,7 +39,7 @@ from tidemark.engine.scan import DATA_BIT, HALT_BIT, RETRY_BIT, STOP_BIT, TARGET
 from tidemark.engine.signal import EntrySignal, PacedSignal
 from tidemark.instruments import Instrument
 from tidemark.portfolio.ledger import Execution
-from tidemark.ports import BrokerPort, BrokerReport, ReportKind
+from tidemark.ports import BrokerPort, BrokerReport, DecisionObserver, ReportKind
 from tidemark.risk.limits import (
     AccountState,
     EntryOrder,
@@ -72,6 +72,7 @@ class Core:
         self.latest_fills: deque[Fill] = deque(maxlen=LATEST_SHOWN)
         self.latest_refusals: deque[Refused] = deque(maxlen=LATEST_SHOWN)
         self.is_killed = False
+        self.observer: DecisionObserver | None = None
         self.now_ns = INT64_MIN
         self.event_ns = INT64_MIN  # time of the event that is being led up to
         self._instruments = instruments
@@ -100,6 +101,11 @@ class Core:
             due_ns = min(due_ns, deal.next_timer_ns())
         return due_ns
 
+    @property
+    def waits_for_hours(self) -> bool:
+        """Whether the next thing due is a trade date or a session, which begin with an event."""
+        return self.next_ns() == min(self._roll_ns, *self._closes_ns)
+
     def serve_next(self) -> None:
         """Handle the earliest thing that is due; at the same instant: the new day, reports, silences, timers, signals."""
         due_ns = self.next_ns()
@@ -113,7 +119,15 @@ class Core:
         elif next(iter(self.desk.unanswered.values()), INT64_MAX) == due_ns:
             self.desk.silence(next(iter(self.desk.unanswered)), self.now_ns)
         elif not self._serve_timer(due_ns):
-            self.on_signal(self.agenda.pop_signal())
+            self._decide()
+
+    def _decide(self) -> None:
+        """Take the next signal, between two calls of the observer, which may look at a clock as we may not."""
+        if self.observer is not None:
+            self.observer.decision_begins()
+        self.on_signal(self.agenda.pop_signal())
+        if self.observer is not None:
+            self.observer.decision_ends()
 
     def forget_the_future(self) -> None:
         """The run ends: no signals any more, only what is on its way."""

@@ -131,6 +131,17 @@ class Engine:
                 self._run_local_until(max(self.core.now_ns, int(event_ts_ns[i]), int(recv_ts_ns[i])))
         self._books.hold()
 
+    def advance(self, as_of_ns: int) -> None:
+        """No event or signal before `as_of_ns` will come any more: what is due until then need not wait for the next event.
+
+        Changes nothing but when things are known: without it, they happen at the same times as soon as the next event is fed. Only trade
+        dates wait for an event, because a day without one is not a day of this run.
+        """
+        if not self._is_started:
+            return
+        while min(self._venue.next_ns, self.core.next_ns()) < as_of_ns and not self.core.waits_for_hours:
+            self._step()
+
     def finish(self, now_ns: int) -> None:
         """No more events. Flatten against the last books, wait for the answers, close the journal."""
         assert not self._is_finished, "an engine finishes once"
@@ -195,14 +206,14 @@ class Engine:
     def _run_until(self, end_ns: int) -> None:
         """Everything that happens before `end_ns` at the venue or here, in time order; at the same instant the venue comes first."""
         self.core.event_ns = end_ns
-        while True:
-            venue_ns, local_ns = self._venue.next_ns, self.core.next_ns()
-            if min(venue_ns, local_ns) >= end_ns:
-                return
-            if venue_ns <= local_ns:
-                self.core.agenda.add_reports(*self._venue.serve_next())
-            else:
-                self.core.serve_next()
+        while min(self._venue.next_ns, self.core.next_ns()) < end_ns:
+            self._step()
+
+    def _step(self) -> None:
+        if self._venue.next_ns <= self.core.next_ns():
+            self.core.agenda.add_reports(*self._venue.serve_next())
+        else:
+            self.core.serve_next()
 
     def _run_local_until(self, end_ns: int) -> None:
         while self.core.next_ns() <= end_ns:
@@ -214,10 +225,7 @@ class Engine:
         for _ in range(FINAL_STEPS_MAX):
             if min(self._venue.next_ns, self.core.next_ns()) == INT64_MAX:
                 return
-            if self._venue.next_ns <= self.core.next_ns():
-                self.core.agenda.add_reports(*self._venue.serve_next())
-            else:
-                self.core.serve_next()
+            self._step()
         raise AssertionError("the core does not come to rest")
 
     def _on_row(self, s: int, reason: int) -> None:

@@ -15,7 +15,7 @@ from tidemark.engine.books import Books
 from tidemark.engine.layout import State
 from tidemark.engine.scan import BEYOND, crossing_qty, level_qty
 from tidemark.ports import BrokerReport, CancelOrder, Command, PlaceOrder, ReplaceOrder, ReportKind
-from tidemark.units import INT64_MAX
+from tidemark.units import INT64_MAX, NO_PRICE
 
 TAKER, MAKER = "taker", "maker"
 
@@ -141,7 +141,7 @@ class PaperVenue:
             self._taken[order.symbol_i] = (version, taken)
         reports = []
         for price, displayed in self._books.levels(order.symbol_i, -order.side, at.V_ROW):
-            if order.leaves_qty == 0 or (price - order.price_ticks) * order.side > 0:
+            if price == NO_PRICE or order.leaves_qty == 0 or (price - order.price_ticks) * order.side > 0:
                 break
             key = 2 * price + (order.side > 0)  # a price may stand on either side of a locked book
             qty = min(displayed - taken.get(key, 0), order.leaves_qty)

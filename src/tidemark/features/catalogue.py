@@ -66,12 +66,17 @@ def _touch() -> Iterator[Feature]:
     yield Feature("mid2", "half-ticks", "Pb_0 + Pa_0; exact in float32 below 2^24")
     yield Feature("spread", "ticks", "Pa_0 - Pb_0")
     tau = SPREAD_EWMA_SECONDS
-    yield Feature(f"spread_ewma_{tau}s", "ticks", f"y <- s' + (y - s') e^(-dt/{tau}s), s' the spread that stood during dt; starts at the first spread")
+    yield Feature(
+        f"spread_ewma_{tau}s", "ticks", f"y <- s' + (y - s') e^(-dt/{tau}s), s' the spread that stood during dt; starts at the first spread"
+    )
     for i in QI_LEVELS:
         yield Feature(f"qi_{i}", "-1..1", f"(Qb - Qa)/(Qb + Qa), Q = size of levels 0 to {i}", _GOULD)
     yield Feature("micro_w", "ticks", "(Pa_0 qb_0 + Pb_0 qa_0)/(qb_0 + qa_0) - mid = spread qi_0 / 2", "weighted mid")
     yield Feature(
-        "micro_s", "ticks", "g[bucket, spread]: bucket = min(9, floor(10 qb_0/(qb_0 + qa_0))), spread 1, 2, >= 3 ticks; g fitted on train", _STOIKOV
+        "micro_s",
+        "ticks",
+        "g[bucket, spread]: bucket = min(9, floor(10 qb_0/(qb_0 + qa_0))), spread 1, 2, >= 3 ticks; g fitted on train",
+        _STOIKOV,
     )
 
 
@@ -84,7 +89,9 @@ def _flow() -> Iterator[Feature]:
     for w in FLOW_WINDOW_SECONDS:
         for i in range(LEVELS):
             yield Feature(f"mlofi_{i}_{w}s", "contracts", f"sum of e at level {i} over {w} s; level 0 is ofi_{w}s", _XU)
-    yield Feature(f"iofi_{IOFI_SECONDS}s", "contracts", f"sum over i of w_i mlofi_i_{IOFI_SECONDS}s, sum of |w_i| = 1; w fitted on train", _CUCURINGU)
+    yield Feature(
+        f"iofi_{IOFI_SECONDS}s", "contracts", f"sum over i of w_i mlofi_i_{IOFI_SECONDS}s, sum of |w_i| = 1; w fitted on train", _CUCURINGU
+    )
 
 
 def _trades() -> Iterator[Feature]:
@@ -99,14 +106,20 @@ def _depth() -> Iterator[Feature]:
             yield Feature(f"depth_{side}_{levels}", "log", f"ln(1 + size of the first {levels} levels)")
     for side in ("bid", "ask"):
         far = f"distances above {SLOPE_TICKS_MAX} count as that"
-        yield Feature(f"slope_{side}", "contracts/tick", f"slope of least squares of cumulated size on distance from the best, 10 levels; {far}")
+        yield Feature(
+            f"slope_{side}", "contracts/tick", f"slope of least squares of cumulated size on distance from the best, 10 levels; {far}"
+        )
 
 
 def _activity() -> Iterator[Feature]:
     for what in ("events", "trades"):
         for tau in EWMA_SECONDS:
             yield Feature(f"intens_{what}_{tau}s", "log", f"ln(1 + r), r <- r e^(-dt/{tau}s) + 1/{tau} at each of the {what}, in 1/s")
-    yield Feature(f"rv_{RV_SECONDS}s", "ticks^2", f"sum of (mid - mid')^2 over {RV_SECONDS} s; a jump above {JUMP_HALF_TICKS_MAX} half-ticks counts as that")
+    yield Feature(
+        f"rv_{RV_SECONDS}s",
+        "ticks^2",
+        f"sum of (mid - mid')^2 over {RV_SECONDS} s; a jump above {JUMP_HALF_TICKS_MAX} half-ticks counts as that",
+    )
     yield Feature("ln_dt", "log", "ln(1 + dt/1 ms), dt = t - time of the event before; 0 at a first event")
 
 

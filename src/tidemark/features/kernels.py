@@ -95,23 +95,32 @@ def roll(ints: Ints, window: int, first: int, width: int, slot_ns: int, ts: int)
 
 
 @kernel
-def step_time(ints: Ints, floats: Floats, constants: Floats, ts: int) -> None:
-    """Let time pass up to an event at `ts`: decays, windows, silence."""
-    dt = ts - ints[LAST_TS] if ints[HAS_EVENT] != 0 else 0
+def pass_time(ints: Ints, ts: int) -> int:
+    """Nanoseconds since the event before, 0 at the first; a long silence makes the book in the state one to forget."""
+    dt = (ts - ints[LAST_TS]) * ints[HAS_EVENT]
     ints[HAS_EVENT] = 1
     ints[LAST_TS] = ts
     ints[LAST_DT] = dt
-    if dt >= SILENCE_NS:
-        ints[HAS_BOOK] = 0
-    fast = exp_neg(dt * _PER_NS, constants)
-    slow = exp_neg(dt * _PER_NS_SLOW, constants)
+    ints[HAS_BOOK] *= dt < SILENCE_NS
+    return dt  # type: ignore[no-any-return]
+
+
+@kernel
+def decay(ints: Ints, floats: Floats, fast: float, slow: float) -> None:
+    """Averages over the time passed; `fast`, `slow` are what is left of a second's and of a minute's weight."""
     floats[EVENTS_FAST] = floats[EVENTS_FAST] * fast + 1.0
     floats[EVENTS_SLOW] = floats[EVENTS_SLOW] * slow + _PER_SECOND_SLOW
     floats[TRADES_FAST] *= fast
     floats[TRADES_SLOW] *= slow
-    if ints[HAS_BOOK] != 0:
-        spread = float(ints[PX + LEVELS] - ints[PX])
-        floats[SPREAD_EWMA] = spread + (floats[SPREAD_EWMA] - spread) * slow
+    spread = float(ints[PX + LEVELS] - ints[PX])  # of no meaning without a book, as is then the average
+    floats[SPREAD_EWMA] = spread + (floats[SPREAD_EWMA] - spread) * slow
+
+
+@kernel
+def step_time(ints: Ints, floats: Floats, constants: Floats, ts: int) -> None:
+    """Let time pass up to an event at `ts`: decays, windows, silence."""
+    dt = pass_time(ints, ts)
+    decay(ints, floats, exp_neg(dt * _PER_NS, constants), exp_neg(dt * _PER_NS_SLOW, constants))
     roll(ints, W_1S, FLOW_FIRST, FLOW_WIDTH, SLOT_1S_NS, ts)
     roll(ints, W_5S, FLOW_FIRST, FLOW_WIDTH, SLOT_5S_NS, ts)
     roll(ints, W_30S, FLOW_FIRST, FLOW_WIDTH, SLOT_30S_NS, ts)
@@ -120,41 +129,64 @@ def step_time(ints: Ints, floats: Floats, constants: Floats, ts: int) -> None:
 
 
 @kernel
-def step_flow(ints: Ints, px_ticks: Ints, qty: Ints) -> None:
-    """Add what changed from the book in the state to the book given: order flow per level, squared change of the mid."""
+def put_first_book(ints: Ints, floats: Floats, px_ticks: Ints, qty: Ints, at: int) -> None:
+    """A first book is in place before it is compared with itself, so nothing flows; the spread average starts at its spread."""
+    floats[SPREAD_EWMA] = float(px_ticks[at + LEVELS] - px_ticks[at])
     for i in range(LEVELS):
-        bid, bid_before = px_ticks[i], ints[PX + i]
-        q, q_before = qty[i], ints[QTY + i]
+        ask = px_ticks[at + LEVELS + i]
+        ints[PX + i] = px_ticks[at + i]
+        ints[PX + LEVELS + i] = ask if ask != NO_PRICE else ABOVE_ALL
+        ints[QTY + i] = qty[at + i]
+        ints[QTY + LEVELS + i] = qty[at + LEVELS + i]
+
+
+@kernel
+def has_same_prices(ints: Ints, px_ticks: Ints, at: int) -> bool:
+    """Whether only sizes differ from the book in the state: the usual event. No branches, so that it vectorises."""
+    same = True
+    for i in range(SIDES_LEVELS):
+        same &= px_ticks[at + i] == ints[PX + i]
+    return same
+
+
+@kernel
+def step_sizes(ints: Ints, qty: Ints, at: int) -> None:
+    """`step_moved` where every price stays: a level's flow is what its size gained on the bid less what it gained on the ask."""
+    for i in range(LEVELS):
+        bid_qty, ask_qty = qty[at + i], qty[at + LEVELS + i]
+        ints[TOTALS + T_OFI + i] += (bid_qty - ints[QTY + i]) - (ask_qty - ints[QTY + LEVELS + i])
+        ints[QTY + i] = bid_qty
+        ints[QTY + LEVELS + i] = ask_qty
+
+
+@kernel
+def step_moved(ints: Ints, px_ticks: Ints, qty: Ints, at: int) -> None:
+    """Order flow per level and squared change of the mid from the book in the state to the book given, which replaces it."""
+    jump = min(abs(px_ticks[at] + px_ticks[at + LEVELS] - ints[PX] - ints[PX + LEVELS]), JUMP_HALF_TICKS_MAX)
+    ints[TOTALS + T_SQUARES] += jump * jump
+    for i in range(LEVELS):
+        bid, bid_before = px_ticks[at + i], ints[PX + i]
+        q, q_before = qty[at + i], ints[QTY + i]
         e = (q if bid >= bid_before else 0) - (q_before if bid <= bid_before else 0)
-        ask, ask_before = px_ticks[LEVELS + i], ints[PX + LEVELS + i]
+        ints[PX + i] = bid
+        ints[QTY + i] = q
+        ask, ask_before = px_ticks[at + LEVELS + i], ints[PX + LEVELS + i]
         ask = ask if ask != NO_PRICE else ABOVE_ALL
-        q, q_before = qty[LEVELS + i], ints[QTY + LEVELS + i]
+        q, q_before = qty[at + LEVELS + i], ints[QTY + LEVELS + i]
         e += (q_before if ask >= ask_before else 0) - (q if ask <= ask_before else 0)
+        ints[PX + LEVELS + i] = ask
+        ints[QTY + LEVELS + i] = q
         ints[TOTALS + T_OFI + i] += e
-    ints[TOTALS + T_TOUCH] += qty[0] + qty[LEVELS]
+
+
+@kernel
+def count_depth(ints: Ints, touch_qty: int) -> None:
+    """What every book with a predecessor adds."""
+    ints[TOTALS + T_TOUCH] += touch_qty
     ints[TOTALS + T_DEPTHS] += 1
     count = ints[OFI_COUNT] + 1
     ints[OFI_COUNT] = count
     ints[OFI_RING + (count & _RING_MASK)] = ints[TOTALS + T_OFI]
-    jump = abs(px_ticks[0] + px_ticks[LEVELS] - ints[PX] - ints[PX + LEVELS])
-    jump = min(jump, JUMP_HALF_TICKS_MAX)
-    ints[TOTALS + T_SQUARES] += jump * jump
-
-
-@kernel
-def step_depth(ints: Ints, floats: Floats, px_ticks: Ints, qty: Ints) -> None:
-    """A new book. The first one has nothing to differ from: no flow, and the spread average starts at its spread."""
-    if ints[HAS_BOOK] != 0:
-        step_flow(ints, px_ticks, qty)
-    else:
-        ints[HAS_BOOK] = 1
-        floats[SPREAD_EWMA] = float(px_ticks[LEVELS] - px_ticks[0])
-    for i in range(LEVELS):
-        ints[PX + i] = px_ticks[i]
-        ask = px_ticks[LEVELS + i]
-        ints[PX + LEVELS + i] = ask if ask != NO_PRICE else ABOVE_ALL
-    for i in range(SIDES_LEVELS):
-        ints[QTY + i] = qty[i]
 
 
 @kernel
@@ -185,13 +217,25 @@ def step_trade(ints: Ints, floats: Floats, price_ticks: int, traded_qty: int, ag
 
 
 @kernel
-def step(ints: Ints, floats: Floats, constants: Floats, kind: int, aggressor: int, ts: int, px_ticks: Ints, qty: Ints) -> None:
-    """One usable event into the state. `px_ticks`, `qty` (20,) as in a block's row; `ts` must not be before the last one."""
+def step(
+    ints: Ints, floats: Floats, constants: Floats, kind: int, aggressor: int, ts: int, px_ticks: Ints, qty: Ints, at: int
+) -> None:
+    """One usable event into the state; `ts` must not be before the last one.
+
+    Shapes  px_ticks, qty (n * 20,): a block's rows one after the other, this event's from `at` on.
+    """
     step_time(ints, floats, constants, ts)
-    if kind == 0:
-        step_depth(ints, floats, px_ticks, qty)
+    if kind != 0:
+        step_trade(ints, floats, px_ticks[at], qty[at], aggressor)
+    elif ints[HAS_BOOK] == 0:
+        put_first_book(ints, floats, px_ticks, qty, at)
+        ints[HAS_BOOK] = 1
     else:
-        step_trade(ints, floats, px_ticks[0], qty[0], aggressor)
+        if has_same_prices(ints, px_ticks, at):
+            step_sizes(ints, qty, at)
+        else:
+            step_moved(ints, px_ticks, qty, at)
+        count_depth(ints, qty[at] + qty[at + LEVELS])
 
 
 # --- all columns from the state ------------------------------------------------------------------------------------------------

@@ -37,7 +37,9 @@ class FeatureRows:
         return len(self.seq)
 
     def __getitem__(self, rows: "slice | npt.NDArray[Any]") -> "FeatureRows":
-        return FeatureRows(self.symbol, self.grid_ts_ns[rows], self.event_ts_ns[rows], self.recv_ts_ns[rows], self.seq[rows], self.values[rows])
+        return FeatureRows(
+            self.symbol, self.grid_ts_ns[rows], self.event_ts_ns[rows], self.recv_ts_ns[rows], self.seq[rows], self.values[rows]
+        )
 
     def column(self, name: str) -> F32:
         """One feature (n,) by its name."""
@@ -53,5 +55,7 @@ def empty_rows(symbol: str) -> FeatureRows:
 def concat_rows(parts: Sequence[FeatureRows]) -> FeatureRows:
     """Parts of one symbol, one after the other."""
     assert len({part.symbol for part in parts}) == 1, "rows of different symbols cannot be joined"
-    joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("grid_ts_ns", "event_ts_ns", "recv_ts_ns", "seq", "values"))
+    joined = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("grid_ts_ns", "event_ts_ns", "recv_ts_ns", "seq", "values")
+    )
     return FeatureRows(parts[0].symbol, *joined)

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from tidemark.latency import Histogram
 from tidemark.local.environment import Environment, Invocation
 from tidemark.local.lanes import Batch, Discard, Lane, Settled, StreamRecord, batch_event, lane_of
-from tidemark.local.latency import Histogram
 from tidemark.local.resources import FunctionSpec, MappingSpec
 from tidemark.local.shard_reader import WAIT_MS, ShardReader
 from tidemark.units import NS_PER_MS, NS_PER_S

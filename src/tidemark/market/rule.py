@@ -8,7 +8,8 @@ absorbed). Slow participants act on it `FLOW_DELAY` later. So what counts is the
 past drift of the price says little about the coming one: the newest book and window sums of flow do not suffice, a model has to weigh
 the history row by row. L is a decayed sum of the leader's mid moves. News jumps are a fair coin even here.
 
-The rule is frozen: it was set before any model was trained on it for a report. `RULE_VERSION` changes whenever a figure does.
+The figures were chosen with throw-away models so that the edge can be learnt from an hour of data, and frozen before any evaluation that
+is reported. `RULE_VERSION` changes whenever one of them does.
 """
 
 import math

@@ -24,7 +24,7 @@ class NetConfig:
     latents: int = 6
     mix_blocks: int = 1
     expand: int = 2
-    dropout: float = 0.1
+    dropout: float = 0.0
     skip_steps: int = 5  # exponential averages that the linear skip sees; 0 leaves it out
 
 
@@ -50,16 +50,16 @@ class LabelConfig:
 class FitConfig:
     """The one training loop's figures (see `fit`). `segment_rows` decisions in a row share their encoded rows."""
 
-    epochs: int = 30
-    patience: int = 6
-    batch: int = 16
-    segment_rows: int = 32
-    lr: float = 2e-3
-    weight_decay: float = 0.05
+    epochs: int = 5
+    patience: int = 3
+    batch: int = 8
+    segment_rows: int = 64
+    lr: float = 4e-3
+    weight_decay: float = 0.5
     warmup_frac: float = 0.1
     grad_norm_max: float = 1.0
-    ema: float = 0.99
-    aux_weight: float = 0.5
+    ema: float = 0.98
+    aux_weight: float = 0.25
     threads: int = 1
 
 

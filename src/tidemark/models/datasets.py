@@ -11,10 +11,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tidemark.book.quality import fresh_state, is_usable, scan_block
 from tidemark.errors import bad_input
 from tidemark.events import I16, I64, LEVELS, EventBlock, Kind
-from tidemark.features.batch import grid_rows
+from tidemark.features.batch import grid_rows, usable_events
 from tidemark.features.params import DEFAULT_PARAMS, FeatureParams
 from tidemark.features.rows import FeatureRows
 from tidemark.instruments import Instrument
@@ -64,9 +63,7 @@ def _usable_events(block: EventBlock, symbol_i: int) -> EventBlock:
     part = block[block.symbol_i == symbol_i]
     _, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty = part.columns()
     mine = np.zeros(len(part), np.int16)
-    one = EventBlock((block.symbols[symbol_i],), mine, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty)
-    codes = scan_block(one, *fresh_state(1, joined_midway=True))
-    return one[is_usable(codes)]
+    return usable_events(EventBlock((block.symbols[symbol_i],), mine, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty))
 
 
 @dataclass(frozen=True, slots=True)

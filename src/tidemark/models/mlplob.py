@@ -111,7 +111,8 @@ class BookMixer(nn.Module):
         if pool is None:
             return h.unfold(1, self.config.window_rows, 1).transpose(-1, -2)  # a view
         band = _band(pool, h.shape[1])  # (P, K, L)
-        return (band.flatten(0, 1) @ h).unflatten(1, band.shape[:2])
+        pooled = band.flatten(0, 1) @ h
+        return pooled.view(len(h), *band.shape[:2], h.shape[-1])
 
 
 def _band(pool: Tensor, length: int) -> Tensor:

@@ -66,7 +66,8 @@ class Claim:
 
     def to_json(self) -> dict[str, Any]:
         """Plain form for reports."""
-        return {"verdict": self.verdict.value, "sessions": self.sessions, "comparisons": [asdict(entry) for entry in self.comparisons]}
+        comparisons = [finite(asdict(entry)) for entry in self.comparisons]
+        return {"verdict": self.verdict.value, "sessions": self.sessions, "comparisons": comparisons}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,17 @@ class ProbabilityReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain form for reports."""
-        return asdict(self)
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for every number that is not finite: an interval from too few sessions has no ends, and JSON no infinity."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def log_loss_rows(p: F64, y: I64) -> F64:

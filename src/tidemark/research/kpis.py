@@ -65,6 +65,11 @@ class Figure:
         return "not met" if high < bound else "undecided"
 
 
+def targets_of(plain: Mapping[str, Mapping[str, float]]) -> dict[str, Target]:
+    """Targets from plain data, {name: {"min": value}} or {name: {"max": value}}."""
+    return {name: Target(bound["max"], is_upper=True) if "max" in bound else Target(bound["min"]) for name, bound in plain.items()}
+
+
 def stationary_draws(n: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Indices (draws, n): blocks of geometric length with mean n^(1/3), wrapped around. Source: Politis & Romano (1994), JASA 89."""
     starts = rng.integers(0, n, (draws, n))

@@ -6,7 +6,7 @@ rows that moved and only on up against down. An edge is claimed when both hold.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,14 +113,22 @@ def evaluate(forecasts: Forecasts, *, seed: int = 0) -> LobEvaluation:
     def claim(loss: Mapping[str, F64], session: I64) -> Claim:
         return compare(loss["model"], {name: loss[name] for name in claimed}, session, seed=seed, sessions_independent=independent)
 
+    direction = claim(directions, forecasts.session[moved]) if len(moved) else Claim((), 0, Verdict.NOT_APPLICABLE)
+    if direction.verdict is Verdict.BEATS and not claims_direction(forecasts.model):
+        direction = replace(direction, verdict=Verdict.DOES_NOT_BEAT)  # a fair coin may be luckier than the others; it is no edge
     return LobEvaluation(
         model=probability_report(forecasts.model, y, forecasts.session, seed=seed),
         log_loss={name: float(loss.mean()) for name, loss in losses.items()},
         direction_loss={name: float(loss.mean()) if len(moved) else 0.0 for name, loss in directions.items()},
         trend=claim(losses, forecasts.session),
-        direction=claim(directions, forecasts.session[moved]) if len(moved) else Claim((), 0, Verdict.NOT_APPLICABLE),
+        direction=direction,
         moved_rows=len(moved),
     )
+
+
+def claims_direction(p: F64) -> bool:
+    """Whether any forecast prefers up to down or down to up."""
+    return bool((np.abs(p[:, UP] - p[:, DOWN]) > 1e-9).any())
 
 
 def direction_loss_rows(p: F64, y: I64) -> F64:

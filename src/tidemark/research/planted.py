@@ -38,9 +38,9 @@ SEED_MAX = 999  # seeds from 1,000 on were used to choose the configuration and 
 class PlantedConfig:
     """The experiment. Sessions of `minutes` each; the model's configuration is the demo's, whose seed is the market's."""
 
-    symbols: tuple[str, ...] = ("ES", "NQ")
+    symbols: tuple[str, ...] = ("ES",)
     minutes: int = 10
-    train_sessions: int = 10
+    train_sessions: int = 20
     valid_sessions: int = 4
     test_sessions: int = 12
     model: LobConfig = field(default_factory=lambda: DEMO)
