@@ -14,11 +14,12 @@ import numpy as np
 from tidemark.adapters.cache import Cache
 from tidemark.adapters.feed_socket import FeedServer
 from tidemark.adapters.kinesis import StreamPublisher
-from tidemark.book.slicing import LOW_LATENCY, THROUGHPUT, SliceRule, cut_slices
+from tidemark.book.slicing import LOW_LATENCY, PACED, THROUGHPUT, SliceRule, cut_slices
 from tidemark.events import LEVELS, EventBlock, Kind, encode_block
 from tidemark.instruments import Instrument
 from tidemark.units import NS_PER_S, decimal_text
 
+PACED_SPEED_MAX = 30.0  # above it a slice a grid step is more messages than a laptop moves
 EVENTS_PER_RECORD_MAX = 1_000  # about 270 kB
 PAGE_INTERVAL_NS = 100_000_000  # a page cannot be read faster than ten times a second
 PROGRESS_KEY = "run:progress"
@@ -36,7 +37,9 @@ class Pace:
 
     @property
     def rule(self) -> SliceRule:
-        return LOW_LATENCY if self.real_time else THROUGHPUT
+        if self.real_time:
+            return LOW_LATENCY
+        return PACED if self.speed is not None and self.speed <= PACED_SPEED_MAX else THROUGHPUT
 
 
 class Gateway:

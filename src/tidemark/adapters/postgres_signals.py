@@ -58,7 +58,8 @@ class SignalStore:
             raise UnavailableError(f"postgres: {error}") from error
 
     def _prediction(self, item: Prediction) -> tuple[Any, ...]:
-        probabilities = msgspec.json.encode({"down": item.p_down, "flat": item.p_flat, "up": item.p_up}).decode()
+        names = ("p_down", "p_flat", "p_up", "p_win_long", "p_win_short", "expected_ticks", "mid2", "target_ts_ns")
+        probabilities = msgspec.json.encode({name: getattr(item, name) for name in names}).decode()
         made_us, target_us = item.input_ts_ns // NS_PER_US, item.target_ts_ns // NS_PER_US
         price_ticks = item.mid2 / 2 + item.expected_ticks
         head = (item.symbol, item.model, item.model_version, made_us, made_us, target_us, target_us, item.direction)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tidemark.book.columns import kernel_columns, list_columns
 from tidemark.budgets import FUTURE_NS_MAX
 from tidemark.events import I8, I64, LEVELS, SIDES_LEVELS, EventBlock
-from tidemark.jit import JIT_ENABLED, kernel
+from tidemark.jit import JIT_ENABLED, scan_kernel
 from tidemark.units import INT64_MIN, NO_PRICE, PPM_PER_ONE
 
 PRICE_TICKS_MAX: Final = 2**30
@@ -98,7 +98,7 @@ _TIME_BACKWARDS, _TIME_FUTURE, _SEQ_DUPLICATE, _SEQ_GAP = (int(code) for code in
 _TRADE_QTY, _AGGRESSOR, _GHOST_LEVEL, _TIME_RANGE = (int(code) for code in list(Defect)[12:])
 
 
-@kernel
+@scan_kernel
 def _is_full_and_sound(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64) -> bool:
     """Twenty good levels and an open spread: the usual book, checked without branches so that it vectorises."""
     sound = (px_ticks[0] < px_ticks[LEVELS]) & (px_ticks[LEVELS - 1] >= -PRICE_TICKS_MAX) & (px_ticks[SIDES_LEVELS - 1] <= PRICE_TICKS_MAX)
@@ -109,7 +109,7 @@ def _is_full_and_sound(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64) 
     return sound
 
 
-@kernel
+@scan_kernel
 def side_defect(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64, first: int, direction: int) -> int:
     """Defect of one side: columns `first` to `first + 9`; prices must fall (direction -1, bids) or rise (+1, asks)."""
     ended = False
@@ -134,7 +134,7 @@ def side_defect(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64, first: 
     return _OK
 
 
-@kernel
+@scan_kernel
 def depth_defect(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64) -> int:
     """Defect of one ten-level book: damaged levels first, then states without a usable mid."""
     if _is_full_and_sound(px_ticks, qty):
@@ -155,7 +155,7 @@ def depth_defect(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64) -> int
     return _OK
 
 
-@kernel
+@scan_kernel
 def trade_defect(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64, aggressor: int) -> int:
     """Defect of one trade row: price and size in column 0, the other columns empty."""
     if qty[0] <= 0:
@@ -170,7 +170,7 @@ def trade_defect(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64, aggres
     return _OK
 
 
-@kernel
+@scan_kernel
 def _scan(columns: Any, last_seq: Any, last_ts_ns: Any, out: Any) -> None:
     """`columns` of a block in codec order; everything is arrays when compiled, lists when not."""
     symbol_i, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty = columns

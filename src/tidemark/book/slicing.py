@@ -25,6 +25,7 @@ class SliceRule:
 
 
 THROUGHPUT = SliceRule(step_ns=GRID_NS, events_min=400, span_ns_max=5 * NS_PER_S)
+PACED = SliceRule(step_ns=GRID_NS, events_min=1, span_ns_max=GRID_NS)
 LOW_LATENCY = SliceRule(step_ns=50 * NS_PER_MS, events_min=1, span_ns_max=50 * NS_PER_MS)
 
 

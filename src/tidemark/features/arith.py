@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tidemark.jit import kernel
+from tidemark.jit import scan_kernel
 
 F64 = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ _C3, _C4, _C5, _C6, _C7 = 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 7
 _F3, _F4, _F5, _F6 = 1 / 6, 1 / 24, 1 / 120, 1 / 720
 
 
-@kernel
+@scan_kernel
 def exp_neg(x: float, tables: Any) -> float:
     """e^-x for x >= 0, relative error below 1e-15; 0.0 for x > 700.
 
@@ -53,7 +53,7 @@ def exp_neg(x: float, tables: Any) -> float:
     return tables[EXP_WHOLE_AT + (n >> 6)] * tables[EXP_PART_AT + (n & 63)] * series  # type: ignore[no-any-return]
 
 
-@kernel
+@scan_kernel
 def ln(x: float, tables: Any) -> float:
     """Natural logarithm for x >= 1, error below 1e-15 of max(1, ln x).
 
@@ -71,7 +71,7 @@ def ln(x: float, tables: Any) -> float:
     return folded + (tables[LN_AT + n - 1] - _LN_STEPS) + series  # type: ignore[no-any-return]
 
 
-@kernel
+@scan_kernel
 def ln1p_count(count: int, tables: Any) -> float:
     """ln(1 + count) of an integer >= 0."""
     if count < LN_ENTRIES:

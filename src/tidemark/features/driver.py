@@ -15,10 +15,10 @@ from tidemark.features.catalogue import COUNT, GRID_NS
 from tidemark.features.kernels import emit, step
 from tidemark.features.layout import EMITTED, HAS_BOOK, LAST_RECV, LAST_SEQ, LAST_TS, LATE, PENDING, STATE_FLOATS, STATE_INTS
 from tidemark.features.rows import FeatureRows
-from tidemark.jit import JIT_ENABLED, kernel
+from tidemark.jit import JIT_ENABLED, scan_kernel
 
 
-@kernel
+@scan_kernel
 def put_row(ints: Any, floats: Any, constants: Any, heads: Any, values: Any, row: int) -> int:
     """Write the pending row as number `row`; returns the number of the next one. Without a book there is nothing to show."""
     made = 0
@@ -34,7 +34,7 @@ def put_row(ints: Any, floats: Any, constants: Any, heads: Any, values: Any, row
     return row + made
 
 
-@kernel
+@scan_kernel
 def scan_grid(ints: Any, floats: Any, constants: Any, columns: Any, as_of_ns: int, heads: Any, values: Any) -> int:
     """Take all events of `columns` (codec order); rows go to `heads` (n, 4) and `values` (n, COUNT). Returns how many."""
     _, kind, aggressor, seq, event_ts_ns, recv_ts_ns, px_ticks, qty = columns
@@ -56,7 +56,7 @@ def scan_grid(ints: Any, floats: Any, constants: Any, columns: Any, as_of_ns: in
     return row
 
 
-@kernel
+@scan_kernel
 def scan_all(ints: Any, floats: Any, constants: Any, columns: Any, values: Any) -> None:
     """Take all events and write every column after each; a row without a book keeps what `values` held."""
     _, kind, aggressor, _, event_ts_ns, _, px_ticks, qty = columns

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from tidemark.events import LEVELS, SIDES_LEVELS
 from tidemark.features.arith import exp_neg, ln, ln1p_count
-from tidemark.features.catalogue import COLUMN, GRID_NS, JUMP_HALF_TICKS_MAX, OFI_EVENTS, SILENCE_NS, SLOPE_TICKS_MAX, SLOTS
+from tidemark.features.catalogue import COLUMN, JUMP_HALF_TICKS_MAX, OFI_EVENTS, SILENCE_NS, SLOPE_TICKS_MAX, SLOTS
 from tidemark.features.layout import (
     EVENTS_FAST,
     EVENTS_SLOW,
@@ -55,7 +55,7 @@ from tidemark.features.layout import (
 )
 from tidemark.features.params import LOADINGS_AT, MICRO_AT
 from tidemark.features.prior import MICRO_BUCKETS, MICRO_SPREADS
-from tidemark.jit import kernel
+from tidemark.jit import scan_kernel
 from tidemark.units import NO_PRICE
 
 Ints: TypeAlias = Any  # int64 array or list of int
@@ -73,7 +73,7 @@ _SLOT_MASK: Final = SLOTS - 1
 # --- one event into the state -------------------------------------------------------------------------------------------------
 
 
-@kernel
+@scan_kernel
 def roll(ints: Ints, window: int, first: int, width: int, slot_ns: int, ts: int) -> None:
     """Open the slot of `ts` in one window, if it is not open: forget what has left the window, note the totals so far."""
     if ts < ints[window + W_SLOT_END]:
@@ -94,7 +94,7 @@ def roll(ints: Ints, window: int, first: int, width: int, slot_ns: int, ts: int)
     ints[window + W_SLOT_END] = (slot + 1) * slot_ns
 
 
-@kernel
+@scan_kernel
 def pass_time(ints: Ints, ts: int) -> int:
     """Nanoseconds since the event before, 0 at the first; a long silence makes the book in the state one to forget."""
     dt = (ts - ints[LAST_TS]) * ints[HAS_EVENT]
@@ -105,7 +105,7 @@ def pass_time(ints: Ints, ts: int) -> int:
     return dt  # type: ignore[no-any-return]
 
 
-@kernel
+@scan_kernel
 def decay(ints: Ints, floats: Floats, fast: float, slow: float) -> None:
     """Averages over the time passed; `fast`, `slow` are what is left of a second's and of a minute's weight."""
     floats[EVENTS_FAST] = floats[EVENTS_FAST] * fast + 1.0
@@ -116,7 +116,7 @@ def decay(ints: Ints, floats: Floats, fast: float, slow: float) -> None:
     floats[SPREAD_EWMA] = spread + (floats[SPREAD_EWMA] - spread) * slow
 
 
-@kernel
+@scan_kernel
 def step_time(ints: Ints, floats: Floats, constants: Floats, ts: int) -> None:
     """Let time pass up to an event at `ts`: decays, windows, silence."""
     dt = pass_time(ints, ts)
@@ -128,58 +128,58 @@ def step_time(ints: Ints, floats: Floats, constants: Floats, ts: int) -> None:
     roll(ints, W_RV, T_SQUARES, 1, SLOT_RV_NS, ts)
 
 
-@kernel
-def put_first_book(ints: Ints, floats: Floats, px_ticks: Ints, qty: Ints, at: int) -> None:
+@scan_kernel
+def put_first_book(ints: Ints, floats: Floats, px_ticks: Ints, qty: Ints) -> None:
     """A first book is in place before it is compared with itself, so nothing flows; the spread average starts at its spread."""
-    floats[SPREAD_EWMA] = float(px_ticks[at + LEVELS] - px_ticks[at])
+    floats[SPREAD_EWMA] = float(px_ticks[LEVELS] - px_ticks[0])
     for i in range(LEVELS):
-        ask = px_ticks[at + LEVELS + i]
-        ints[PX + i] = px_ticks[at + i]
+        ask = px_ticks[LEVELS + i]
+        ints[PX + i] = px_ticks[i]
         ints[PX + LEVELS + i] = ask if ask != NO_PRICE else ABOVE_ALL
-        ints[QTY + i] = qty[at + i]
-        ints[QTY + LEVELS + i] = qty[at + LEVELS + i]
+        ints[QTY + i] = qty[i]
+        ints[QTY + LEVELS + i] = qty[LEVELS + i]
 
 
-@kernel
-def has_same_prices(ints: Ints, px_ticks: Ints, at: int) -> bool:
+@scan_kernel
+def has_same_prices(ints: Ints, px_ticks: Ints) -> bool:
     """Whether only sizes differ from the book in the state: the usual event. No branches, so that it vectorises."""
     same = True
     for i in range(SIDES_LEVELS):
-        same &= px_ticks[at + i] == ints[PX + i]
+        same &= px_ticks[i] == ints[PX + i]
     return same
 
 
-@kernel
-def step_sizes(ints: Ints, qty: Ints, at: int) -> None:
+@scan_kernel
+def step_sizes(ints: Ints, qty: Ints) -> None:
     """`step_moved` where every price stays: a level's flow is what its size gained on the bid less what it gained on the ask."""
     for i in range(LEVELS):
-        bid_qty, ask_qty = qty[at + i], qty[at + LEVELS + i]
+        bid_qty, ask_qty = qty[i], qty[LEVELS + i]
         ints[TOTALS + T_OFI + i] += (bid_qty - ints[QTY + i]) - (ask_qty - ints[QTY + LEVELS + i])
         ints[QTY + i] = bid_qty
         ints[QTY + LEVELS + i] = ask_qty
 
 
-@kernel
-def step_moved(ints: Ints, px_ticks: Ints, qty: Ints, at: int) -> None:
+@scan_kernel
+def step_moved(ints: Ints, px_ticks: Ints, qty: Ints) -> None:
     """Order flow per level and squared change of the mid from the book in the state to the book given, which replaces it."""
-    jump = min(abs(px_ticks[at] + px_ticks[at + LEVELS] - ints[PX] - ints[PX + LEVELS]), JUMP_HALF_TICKS_MAX)
+    jump = min(abs(px_ticks[0] + px_ticks[LEVELS] - ints[PX] - ints[PX + LEVELS]), JUMP_HALF_TICKS_MAX)
     ints[TOTALS + T_SQUARES] += jump * jump
     for i in range(LEVELS):
-        bid, bid_before = px_ticks[at + i], ints[PX + i]
-        q, q_before = qty[at + i], ints[QTY + i]
+        bid, bid_before = px_ticks[i], ints[PX + i]
+        q, q_before = qty[i], ints[QTY + i]
         e = (q if bid >= bid_before else 0) - (q_before if bid <= bid_before else 0)
         ints[PX + i] = bid
         ints[QTY + i] = q
-        ask, ask_before = px_ticks[at + LEVELS + i], ints[PX + LEVELS + i]
+        ask, ask_before = px_ticks[LEVELS + i], ints[PX + LEVELS + i]
         ask = ask if ask != NO_PRICE else ABOVE_ALL
-        q, q_before = qty[at + LEVELS + i], ints[QTY + LEVELS + i]
+        q, q_before = qty[LEVELS + i], ints[QTY + LEVELS + i]
         e += (q_before if ask >= ask_before else 0) - (q if ask <= ask_before else 0)
         ints[PX + LEVELS + i] = ask
         ints[QTY + LEVELS + i] = q
         ints[TOTALS + T_OFI + i] += e
 
 
-@kernel
+@scan_kernel
 def count_depth(ints: Ints, touch_qty: int) -> None:
     """What every book with a predecessor adds."""
     ints[TOTALS + T_TOUCH] += touch_qty
@@ -189,7 +189,7 @@ def count_depth(ints: Ints, touch_qty: int) -> None:
     ints[OFI_RING + (count & _RING_MASK)] = ints[TOTALS + T_OFI]
 
 
-@kernel
+@scan_kernel
 def trade_sign(ints: Ints, price_ticks: int, aggressor: int) -> int:
     """+1 buyer, -1 seller: the aggressor flag; without it the side of the mid, then the direction of the last price change."""
     if aggressor != 0:
@@ -203,7 +203,7 @@ def trade_sign(ints: Ints, price_ticks: int, aggressor: int) -> int:
     return ints[TRADE_SIGN]  # type: ignore[no-any-return]
 
 
-@kernel
+@scan_kernel
 def step_trade(ints: Ints, floats: Floats, price_ticks: int, traded_qty: int, aggressor: int) -> None:
     """A print: signed and unsigned volume, trade intensity."""
     sign = trade_sign(ints, price_ticks, aggressor)
@@ -216,38 +216,33 @@ def step_trade(ints: Ints, floats: Floats, price_ticks: int, traded_qty: int, ag
     ints[TRADE_SIGN] = sign
 
 
-@kernel
-def step(
-    ints: Ints, floats: Floats, constants: Floats, kind: int, aggressor: int, ts: int, px_ticks: Ints, qty: Ints, at: int
-) -> None:
-    """One usable event into the state; `ts` must not be before the last one.
-
-    Shapes  px_ticks, qty (n * 20,): a block's rows one after the other, this event's from `at` on.
-    """
+@scan_kernel
+def step(ints: Ints, floats: Floats, constants: Floats, kind: int, aggressor: int, ts: int, px_ticks: Ints, qty: Ints) -> None:
+    """One usable event into the state. `px_ticks`, `qty` (20,) as in a block's row; `ts` must not be before the last one."""
     step_time(ints, floats, constants, ts)
     if kind != 0:
-        step_trade(ints, floats, px_ticks[at], qty[at], aggressor)
+        step_trade(ints, floats, px_ticks[0], qty[0], aggressor)
     elif ints[HAS_BOOK] == 0:
-        put_first_book(ints, floats, px_ticks, qty, at)
+        put_first_book(ints, floats, px_ticks, qty)
         ints[HAS_BOOK] = 1
     else:
-        if has_same_prices(ints, px_ticks, at):
-            step_sizes(ints, qty, at)
+        if has_same_prices(ints, px_ticks):
+            step_sizes(ints, qty)
         else:
-            step_moved(ints, px_ticks, qty, at)
-        count_depth(ints, qty[at] + qty[at + LEVELS])
+            step_moved(ints, px_ticks, qty)
+        count_depth(ints, qty[0] + qty[LEVELS])
 
 
 # --- all columns from the state ------------------------------------------------------------------------------------------------
 
 
-@kernel
+@scan_kernel
 def window_at(ints: Ints, window: int, width: int) -> int:
     """Offset of the totals before the window's oldest slot."""
     return window + W_RING + (ints[window + W_TAIL] & _SLOT_MASK) * (width + 1) + 1  # type: ignore[no-any-return]
 
 
-@kernel
+@scan_kernel
 def emit_side(ints: Ints, constants: Floats, out: Floats, side: int, direction: int, lob: int, depth: int, slope: int) -> None:
     """Book columns, cumulated depth and its slope for one side: levels `side` to `side + 9`; prices go away in `direction`."""
     mid2 = ints[PX] + ints[PX + LEVELS]
@@ -282,7 +277,7 @@ _QI_0, _QI_2, _QI_4, _QI_9 = COLUMN["qi_0"], COLUMN["qi_2"], COLUMN["qi_4"], COL
 _MICRO_W, _MICRO_S = COLUMN["micro_w"], COLUMN["micro_s"]
 
 
-@kernel
+@scan_kernel
 def emit_touch(ints: Ints, floats: Floats, constants: Floats, out: Floats) -> None:
     """Mid, spread, imbalances, micro-prices."""
     bid, ask = ints[PX], ints[PX + LEVELS]
@@ -310,7 +305,7 @@ def emit_touch(ints: Ints, floats: Floats, constants: Floats, out: Floats) -> No
     out[_QI_9] = float(bid_qty - ask_qty) / float(bid_qty + ask_qty)
 
 
-@kernel
+@scan_kernel
 def emit_window(ints: Ints, out: Floats, before: int, ofi: int, ofi_rel: int, tfi: int) -> None:
     """Order flow at the best, the same relative to the mean size there, and trade-flow imbalance, over one window."""
     flow = ints[TOTALS + T_OFI] - ints[before + T_OFI - FLOW_FIRST]
@@ -323,7 +318,7 @@ def emit_window(ints: Ints, out: Floats, before: int, ofi: int, ofi_rel: int, tf
     out[tfi] = float(signed) / float(max(volume, 1))
 
 
-@kernel
+@scan_kernel
 def emit_levels(ints: Ints, out: Floats, before: int, column: int) -> None:
     """Order flow per level over one window."""
     for i in range(LEVELS):
@@ -336,7 +331,7 @@ _ML_1S, _ML_5S, _ML_30S = COLUMN["mlofi_0_1s"], COLUMN["mlofi_0_5s"], COLUMN["ml
 _IOFI = COLUMN["iofi_5s"]
 
 
-@kernel
+@scan_kernel
 def emit_flow(ints: Ints, constants: Floats, out: Floats) -> None:
     """Everything that is a sum over a window."""
     at_1s = window_at(ints, W_1S, FLOW_WIDTH)
@@ -362,7 +357,7 @@ _TRADES_FAST, _TRADES_SLOW = COLUMN["intens_trades_1s"], COLUMN["intens_trades_6
 _RV, _LN_DT = COLUMN["rv_10s"], COLUMN["ln_dt"]
 
 
-@kernel
+@scan_kernel
 def emit_activity(ints: Ints, floats: Floats, constants: Floats, out: Floats) -> None:
     """Intensities, realised variance, time since the event before."""
     out[_EVENTS_FAST] = ln(1.0 + floats[EVENTS_FAST], constants)
@@ -373,7 +368,7 @@ def emit_activity(ints: Ints, floats: Floats, constants: Floats, out: Floats) ->
     out[_LN_DT] = ln(1.0 + ints[LAST_DT] * _MS_PER_NS, constants)
 
 
-@kernel
+@scan_kernel
 def emit(ints: Ints, floats: Floats, constants: Floats, out: Floats) -> None:
     """All columns (COUNT,) of the state; only with a book in it."""
     emit_side(ints, constants, out, LEVELS, 1, _LOB_ASK, _DEPTH_ASK, _SLOPE_ASK)

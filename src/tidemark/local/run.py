@@ -338,16 +338,18 @@ def _config(options: RunOptions, data: Dataset) -> dict[str, Any]:
 
 def _predictions(dsn: str) -> dict[str, Any]:
     """Every prediction with its outcome where that is known (NaN where it is not)."""
-    query = """
-        select symbol, model_version, seq, input_ts_ns, (probabilities->>'down')::float8, (probabilities->>'flat')::float8,
-               (probabilities->>'up')::float8, predicted_direction, confidence, accuracy_score
-        from ml_predictions order by symbol, seq
-    """
-    names = ("symbol", "model_version", "seq", "input_ts_ns", "p_down", "p_flat", "p_up", "direction", "confidence", "accuracy_score")
+    stored = ("p_down", "p_flat", "p_up", "p_win_long", "p_win_short", "expected_ticks")
+    whole = ("mid2", "target_ts_ns")
+    floats = [psycopg.sql.SQL("(probabilities->>{})::float8").format(name) for name in stored]
+    counts = [psycopg.sql.SQL("(probabilities->>{})::bigint").format(name) for name in whole]
+    query = psycopg.sql.SQL(
+        "select symbol, model_version, seq, input_ts_ns, predicted_direction, {}, accuracy_score from ml_predictions order by symbol, seq"
+    ).format(psycopg.sql.SQL(", ").join([*counts, *floats]))
+    names = ("symbol", "model_version", "seq", "input_ts_ns", "direction", *whole, *stored, "accuracy_score")
+    kinds = (None, None, *[np.int64] * 5, *[np.float64] * 7)
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(query).fetchall()
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    kinds = (None, None, np.int64, np.int64, np.float64, np.float64, np.float64, np.int64, np.float64, np.float64)
     return {
         name: list(column) if kind is None else np.array([np.nan if value is None else value for value in column], kind)
         for name, column, kind in zip(names, columns, kinds, strict=True)

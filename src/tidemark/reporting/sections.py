@@ -312,7 +312,7 @@ def _trade(run: RunData, i: int) -> tuple[Cell | str, ...]:
         side,
         str(of("tier")),
         count(int(of("qty"))),
-        *(NO_DATA if price is None else f"{price:.10g}" for price in prices),
+        *(NO_DATA if price is None else f"{price:,.10g}" for price in prices),
         Cell(usd(net, signed=True), "good" if net > 0 else "bad" if net < 0 else ""),
         usd(int(of("fees_micros"))),
         f"{plain(net / risk)} R" if risk > 0 else NO_DATA,
