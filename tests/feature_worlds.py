@@ -16,7 +16,9 @@ def random_events(seed: int, count: int) -> EventBlock:
     """`count` usable events (no defect but, for a reader from the start, none at all)."""
     rng = np.random.default_rng(seed)
     block = empty_block([SYMBOL], count)
-    gaps = rng.choice([0, 1, NS_PER_MS, 20 * NS_PER_MS, 300 * NS_PER_MS, 2 * NS_PER_S, 40 * NS_PER_S], count, p=[0.2, 0.05, 0.3, 0.3, 0.1, 0.04, 0.01])
+    gaps = rng.choice(
+        [0, 1, NS_PER_MS, 20 * NS_PER_MS, 300 * NS_PER_MS, 2 * NS_PER_S, 40 * NS_PER_S], count, p=[0.2, 0.05, 0.3, 0.3, 0.1, 0.04, 0.01]
+    )
     gaps = gaps * rng.integers(1, 4, count)
     gaps[rng.random(count) < 0.005] = SILENCE_NS
     block.seq[:] = np.arange(1, count + 1)

@@ -1,14 +1,22 @@
 """Small made-up worlds for tests of models: rows whose future is known because it was drawn after them."""
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
+from tidemark.models.artifact import save
 from tidemark.models.brackets import BracketRule
 from tidemark.models.config import TINY, FitConfig, LabelConfig, LobConfig, NetConfig
-from tidemark.models.datasets import WindowSet
+from tidemark.models.datasets import WindowSet, split_windows
 from tidemark.models.inputs import INPUT_NAMES, INPUTS
 from tidemark.models.labels import BracketOutcomes
+from tidemark.models.training import Trained, content_of, train_windows
+from tidemark.models.vendored import serving_code
 from tidemark.units import NS_PER_MS, NS_PER_S
 
 STEP_NS = 250 * NS_PER_MS
@@ -18,7 +26,7 @@ FAST = replace(
     TINY,
     net=NetConfig(window_rows=8, width=8, latents=3, skip_steps=2, dropout=0.0),
     labels=LabelConfig(horizons=(2 * NS_PER_S,), primary_i=0, latency_ns=0),
-    fit=FitConfig(epochs=12, patience=12, segment_rows=8, batch=8, lr=5e-3),
+    fit=FitConfig(epochs=3, steps_min=0, patience=3, segment_rows=16, batch=8, lr=1e-2),
 )
 
 
@@ -62,3 +70,19 @@ def world(*, edge: float, sessions: int = 6, rows: int = 400, seed: int = 0, con
         long=outcomes(1),
         short=outcomes(-1),
     )
+
+
+@cache
+def trained() -> Trained:
+    """A model of a world with a strong edge; trained once for all tests of a process."""
+    windows = world(edge=1.0)
+    return train_windows(windows, split_windows(windows), FAST)
+
+
+@cache
+def model_folder() -> Path:
+    """The same model as it is served. Tests must not write into it."""
+    folder = Path(tempfile.mkdtemp(prefix="tidemark-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    save(folder / "model", content_of(trained(), metrics={}, data_manifest={}, card="A test's model.", code=serving_code()))
+    return folder / "model"

@@ -35,11 +35,11 @@ class PageSink(Protocol):
         ...
 
 
-async def listen(host: str, port: int, sink: PageSink) -> None:
-    """Feed the sink until cancelled."""
+async def listen(host: str, port: int, sink: PageSink, auth_token: str | None = None) -> None:
+    """Feed the sink until cancelled. `auth_token` is Redis' password, where it asks for one."""
     pause_s = RETRY_S_MIN
     while True:
-        client: Any = aioredis.Redis(host=host, port=port, socket_connect_timeout=CONNECT_TIMEOUT_S, protocol=2)
+        client: Any = aioredis.Redis(host=host, port=port, password=auth_token, socket_connect_timeout=CONNECT_TIMEOUT_S, protocol=2)
         try:
             async with client.pubsub(ignore_subscribe_messages=True) as bus:
                 await bus.subscribe(PAGE_CHANNEL)

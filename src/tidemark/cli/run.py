@@ -106,9 +106,9 @@ def check_speed(text: str) -> None:
 
 def require_model(model: Path, symbols: tuple[str, ...]) -> Path:
     """The folder, if a model in it verifies and knows one of the symbols. Raises InputError."""
-    from tidemark.models.artifact import load
+    from tidemark.models.predictor import LobPredictor
 
-    known = load(model).description.symbols
+    known = LobPredictor.load(model).description.symbols
     if not set(known) & set(symbols):
         raise bad_input(str(model), "symbols", ", ".join(known), f"one of {', '.join(symbols)}", "train a model on this data set")
     return model

@@ -1,6 +1,7 @@
 """`python -m tidemark.dashboard`: serve the page on this machine until told to stop."""
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -14,15 +15,24 @@ from tidemark.dashboard.hub import Hub
 from tidemark.errors import InputError, bad_input
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+AUTH_TOKEN = "CACHE_AUTH_TOKEN"  # environment: the bus' password, never an argument, which every user of the machine could read
+READY_FD = "TIDEMARK_READY_FD"  # environment: somebody started us and waits to hear that we serve
 STOP_S = 2  # open streams are ended at once; whatever still hangs is cut off
 
 
 class Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not followed by mypy
-    """uvicorn's server, which ends the browsers' streams first: it would wait for them to end on their own."""
+    """uvicorn's server, which says when it serves and ends the browsers' streams first: it would wait for them to end on their own."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets and os.environ.get(READY_FD):
+            from tidemark.local.processes import notify_ready
+
+            notify_ready(port=sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.close()
@@ -39,12 +49,12 @@ def bind(host: str, port: int) -> socket.socket:
         raise bad_input("dashboard", "port", port, "a free port of this machine", str(error)) from error
 
 
-def serve(host: str, port: int, redis_host: str, redis_port: int) -> None:
+def serve(host: str, port: int, redis_host: str, redis_port: int, auth_token: str | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Port 0 takes any free one; the address is written to standard output."""
     with bind(host, port) as listening:
         bound = listening.getsockname()[1]
         hub = Hub()
-        app = build_app(redis_host, redis_port, hosts_for(host, bound), hub=hub)
+        app = build_app(redis_host, redis_port, hosts_for(host, bound), hub=hub, auth_token=auth_token)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S, timeout_keep_alive=5
         )
@@ -63,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--redis-port", type=int, required=True, help="port of the page bus")
     arguments = parser.parse_args(argv)
     try:
-        serve(arguments.host, arguments.port, arguments.redis_host, arguments.redis_port)
+        serve(arguments.host, arguments.port, arguments.redis_host, arguments.redis_port, os.environ.get(AUTH_TOKEN))
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

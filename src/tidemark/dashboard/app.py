@@ -30,13 +30,15 @@ STYLE_IDS_HERE = "<!-- plotly style ids -->"
 STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 
 
-def build_app(redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: Hub | None = None) -> Starlette:
+def build_app(
+    redis_host: str, redis_port: int, hosts: frozenset[str], *, hub: Hub | None = None, auth_token: str | None = None
+) -> Starlette:
     """The application. `hosts` are the accepted Host headers; the bus is read for as long as the application runs."""
     hub = hub or Hub()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        reading = asyncio.create_task(listen(redis_host, redis_port, hub))
+        reading = asyncio.create_task(listen(redis_host, redis_port, hub, auth_token))
         yield
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):

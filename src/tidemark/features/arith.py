@@ -100,4 +100,5 @@ def _ln_of_naturals(count: int) -> F64:
     series = np.zeros(count)
     for k in range(11, -1, -1):  # z <= 0.0295: the next term is below 1e-19
         series = series * z + 1 / (2 * k + 1)
-    return exponent * _LN2_HI + (2 * s * series + exponent * _LN2_LO)
+    result: F64 = exponent * _LN2_HI + (2 * s * series + exponent * _LN2_LO)
+    return result

@@ -132,7 +132,7 @@ def _start_services(supervisor: Supervisor, options: RunOptions, data: Dataset, 
 def _start_line(supervisor: Supervisor, stage: LocalStage, options: RunOptions, narrator: Narrator) -> None:
     narrator.say("starting the model endpoint, the Lambda functions, the page")
     lock_step = {} if options.speed == "1" else {"REPLAY_CLOCK": "event"}
-    supervisor.start(_endpoint(stage, options.model))
+    supervisor.start(endpoint_child(stage, options.model))
     for name in PROCESSORS:
         supervisor.start(replace(stage.processor(name, env=lock_step), on_exit=OnExit.RESTART))
     page_port = free_port(options.port)
@@ -174,7 +174,8 @@ def _cache_env(stage: LocalStage) -> dict[str, str]:
     return {"CACHE_ENDPOINT": stage.cache.endpoint}
 
 
-def _endpoint(stage: LocalStage, model: Path) -> ChildSpec:
+def endpoint_child(stage: LocalStage, model: Path) -> ChildSpec:
+    """The model endpoint of a model's folder, restarted when it dies."""
     argv = (sys.executable, "-m", "tidemark.local.endpoint", "--model-dir", str(model.absolute()), "--port", str(stage.model_port))
     url = f"http://127.0.0.1:{stage.model_port}/ping"
     return ChildSpec(

@@ -19,11 +19,15 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BracketRule:
-    """Stop `sigma_mult` x the volatility expected over the bracket's life, target `reward_risk` x the stop."""
+    """Stop `sigma_mult` x the volatility expected over the bracket's life, target `reward_risk` x the stop.
 
-    sigma_mult: float = 1.0
+    The defaults let nine of ten brackets end at a barrier and not by expiry, so that P(target before stop) says nearly
+    all about what a bracket earns; wider ones expire more often and are worth more than that chance tells.
+    """
+
+    sigma_mult: float = 0.5
     reward_risk: float = 1.5
-    horizon_ns: int = 30 * NS_PER_S
+    horizon_ns: int = 20 * NS_PER_S
     stop_ticks_min: int = STOP_TICKS_MIN
 
     def __post_init__(self) -> None:

@@ -51,6 +51,7 @@ class FitConfig:
     """The one training loop's figures (see `fit`). `segment_rows` decisions in a row share their encoded rows."""
 
     epochs: int = 5
+    steps_min: int = 400
     patience: int = 3
     batch: int = 8
     segment_rows: int = 64
@@ -105,12 +106,12 @@ DEMO = LobConfig()
 TINY = LobConfig(
     name="tiny",
     net=NetConfig(window_rows=16, width=8, latents=3, skip_steps=3),
-    fit=FitConfig(epochs=4, patience=4, segment_rows=16),
+    fit=FitConfig(epochs=2, steps_min=30, segment_rows=16),
 )
 CPU = LobConfig(
     name="cpu",
     net=NetConfig(window_rows=100, width=40, row_blocks=1, latents=0, mix_blocks=3, expand=4),
-    fit=FitConfig(epochs=20, patience=4, segment_rows=8, lr=1e-3, threads=2),
+    fit=FitConfig(epochs=20, patience=4, batch=32, segment_rows=8, lr=1e-3, threads=2),
 )
 CONFIGS: dict[str, LobConfig] = {config.name: config for config in (DEMO, TINY, CPU)}
 

@@ -210,9 +210,12 @@ def split_windows(windows: WindowSet, *, valid_frac: float = 0.2, test_frac: flo
     count = len(starts)
     by = "session"
     if count <= 2:
-        first, last = int(windows.decision_ns.min()), int(windows.decision_ns.max())
+        usable = windows.decision_ns[windows.full & windows.valid.all(axis=0)]  # a lone row before the open must not move the cut
+        if not len(usable):
+            raise bad_input("split", "rows", "none with a full window", "rows in every part", "longer sessions are needed")
+        first, last = int(usable.min()), int(usable.max())
         test_start = int(starts[1]) if count == 2 else first + 6 * (last - first) // 10
-        before = int(windows.decision_ns[windows.decision_ns < test_start].max(initial=first))
+        before = int(usable[usable < test_start].max(initial=first))
         valid_start = first + 8 * (before - first) // 10
         by = "time"
     else:

@@ -83,6 +83,11 @@ def fit(
         torch.set_num_threads(threads_before)
 
 
+def epochs_of(config: FitConfig, batches_per_epoch: int) -> int:
+    """Passes over the data: `epochs`, or as many more as little data needs for `steps_min` steps."""
+    return max(config.epochs, -(-config.steps_min // batches_per_epoch))
+
+
 class _Run:
     def __init__(
         self,
@@ -95,8 +100,8 @@ class _Run:
     ) -> None:
         self.model, self.task, self.config, self.seed, self.checkpoint = model, task, config, seed, checkpoint
         self.on_epoch = on_epoch
-        self.names = [name for name, _ in model.named_parameters()]
-        self.parameters = [p for _, p in model.named_parameters()]
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names, self.parameters = [name for name, _ in trained], [p for _, p in trained]
         decayed = [p for p in self.parameters if p.dim() > 1]
         kept = [p for p in self.parameters if p.dim() <= 1]  # biases and norms
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
@@ -104,6 +109,7 @@ class _Run:
         self.average = self._copy()
         self.best = self._copy()
         self.steps = 0
+        self.total_epochs = epochs_of(config, task.batches_per_epoch())
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
         self.best_loss = math.inf
@@ -113,8 +119,8 @@ class _Run:
         self.best_loss = self.task.validate(self.model)
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
-        for epoch in range(len(self.epochs) + 1, self.config.epochs + 1):
-            if epoch - self.best_epoch > self.config.patience:
+        for epoch in range(len(self.epochs) + 1, self.total_epochs + 1):
+            if epoch - self.best_epoch > max(self.config.patience, self.total_epochs // 3):
                 break
             report = self._epoch(epoch)
             self.epochs.append(report)
@@ -163,7 +169,7 @@ class _Run:
 
     def _lr(self) -> float:
         """Linear warm-up, then half a cosine down to a twentieth."""
-        total = self.config.epochs * self.task.batches_per_epoch()
+        total = self.total_epochs * self.task.batches_per_epoch()
         warm = max(1, int(self.config.warmup_frac * total))
         if self.steps < warm:
             return self.config.lr * (self.steps + 1) / warm

@@ -54,7 +54,7 @@ class NumpyMixer:
             h = np.add(h, t.transpose(0, 2, 1))
         out = self._linear(self._norm(h, "norm").reshape(2, -1), "head")
         if "skip.weight" in self._w:
-            out += np.matmul(self._skip_pool, rows).reshape(2, -1) @ self._w["skip.weight"]
+            out += self._linear(np.matmul(self._skip_pool, rows).reshape(2, -1), "skip")
         return out
 
     def _linear(self, x: F32, name: str) -> F32:
@@ -74,11 +74,12 @@ class NumpyMixer:
 
 
 def decays(window_rows: int, steps: int) -> F32:
-    """(window_rows, steps) exponential averages, newest row last; half-lives from half a row to half a window, each summing to 1."""
+    """(window_rows, steps) weights of rows, newest row last: the newest alone, then exponential averages with half-lives from
+    one row to half a window; each sums to 1."""
     if not steps:
         return np.zeros((window_rows, 0), np.float32)
     age = np.arange(window_rows - 1, -1, -1, dtype=np.float64)
-    half_lives = np.geomspace(0.5, window_rows / 2, steps)
+    half_lives = np.concatenate([[0.01], np.geomspace(1.0, window_rows / 2, steps - 1)])
     weights = 0.5 ** (age[:, None] / half_lives)
     return np.asarray(weights / weights.sum(axis=0), np.float32)
 

@@ -2,8 +2,8 @@
 
 Rows are encoded one by one (what a book and its flow mean together), then mixed over time (what the last seconds add up
 to). Encoding before mixing lets neighbouring decisions share their rows, so training on a segment of P decisions costs
-little more than on one. Beside the blocks runs a linear path over exponential averages: a straight answer where the
-market is that simple, and the start of training, since the blocks' last layer begins at zero.
+little more than on one. Beside the blocks runs a frozen linear path over exponential averages (see `linear`): a straight
+answer where the market is that simple, and the start of training, since the blocks' last layer begins at zero.
 
 Source: axis-separable mixing as in Tolstikhin et al. (2021), for order books MLPLOB of Berti & Kasneci (2025).
 """
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tidemark.models.config import NetConfig
 from tidemark.models.forward import decays
+from tidemark.models.linear import Linear
 from tidemark.models.mirror import mirror
 
 
@@ -78,13 +79,14 @@ class BookMixer(nn.Module):
         self.mix = nn.ModuleList(MixBlock(steps, config.width, config.expand, config.dropout) for _ in range(config.mix_blocks))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(steps * config.width, 3 * horizons)
-        self.skip = nn.Linear(config.skip_steps * len(names), 3 * horizons, bias=False) if config.skip_steps else None
+        self.skip = nn.Linear(config.skip_steps * len(names), 3 * horizons).requires_grad_(False) if config.skip_steps else None
         self.register_buffer("skip_pool", torch.from_numpy(decays(config.window_rows, config.skip_steps)), persistent=False)
         self.drop = nn.Dropout(config.dropout)
+        self._bands: dict[int, Tensor] = {}
         for layer in (self.head, self.skip):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
-        nn.init.zeros_(self.head.bias)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, rows: Tensor) -> Tensor:
         straight = self._one_way(rows)
@@ -92,6 +94,13 @@ class BookMixer(nn.Module):
         odd = straight - mirrored
         even = straight + mirrored
         return torch.stack([odd[..., 0], even[..., 1], odd[..., 2]], dim=-1)
+
+    def set_linear(self, linear: Linear) -> None:
+        """Give the linear path its fitted weights; training leaves them as they are."""
+        assert self.skip is not None, "this network has no linear path"
+        with torch.no_grad():
+            self.skip.weight.copy_(torch.from_numpy(linear.weight))
+            self.skip.bias.copy_(torch.from_numpy(linear.bias))
 
     def _one_way(self, rows: Tensor) -> Tensor:
         """(R, L, F) → (R, P, H, 3), before symmetry is enforced."""
@@ -110,9 +119,15 @@ class BookMixer(nn.Module):
         """Every window of (R, L, c) as its time steps, (R, P, K, c); `pool` (T, K) weighs rows, None keeps them all."""
         if pool is None:
             return h.unfold(1, self.config.window_rows, 1).transpose(-1, -2)  # a view
-        band = _band(pool, h.shape[1])  # (P, K, L)
+        band = self._skip_band(h.shape[1]) if pool is self.skip_pool else _band(pool, h.shape[1])  # (P, K, L)
         pooled = band.flatten(0, 1) @ h
         return pooled.view(len(h), *band.shape[:2], h.shape[-1])
+
+    def _skip_band(self, length: int) -> Tensor:
+        """The linear path's band matrix; its weights are fixed, so one is kept for each length of segment."""
+        if length not in self._bands:
+            self._bands[length] = _band(self.skip_pool, length)
+        return self._bands[length]
 
 
 def _band(pool: Tensor, length: int) -> Tensor:
@@ -137,5 +152,5 @@ def _gelu(x: Tensor) -> Tensor:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Trainable numbers."""
+    """Numbers that were learnt, the frozen linear path's included."""
     return sum(math.prod(p.shape) for p in model.parameters())

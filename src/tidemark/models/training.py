@@ -24,6 +24,7 @@ from tidemark.models.datasets import Split, SymbolSession, WindowSet, build_wind
 from tidemark.models.fit import Epoch, History, fit, seed_everything
 from tidemark.models.inputs import INPUT_NAMES
 from tidemark.models.labels import FLAT, WIN, uniqueness
+from tidemark.models.linear import fit_linear
 from tidemark.models.mirror import mirror
 from tidemark.models.mlplob import BookMixer, parameter_count
 from tidemark.models.npz import Array
@@ -94,11 +95,14 @@ def train_windows(
     """`train_lob` on windows and a split that are already there."""
     scaler = _fit_scaler(windows, parts.train)
     z = scaled_inputs(windows, scaler)
+    linear = fit_linear(z, windows, parts, config) if config.net.skip_steps else None
     nets, histories = [], []
     for member in range(config.members):
         seeded = replace(config, seed=config.seed + MEMBER_SEED_STEP * member)
         seed_everything(seeded.seed)
         net = BookMixer(config.net, INPUT_NAMES, len(config.labels.horizons))
+        if linear is not None:
+            net.set_linear(linear)
         task = TrendTask(z, windows, parts.train, parts.valid, seeded)
         checkpoint = checkpoint_dir / f"member{member}.npz" if checkpoint_dir is not None else None
         report = (lambda epoch, m=member: on_epoch(m, epoch)) if on_epoch is not None else None

@@ -7,7 +7,7 @@ gains over climatology. Figures of the run, its seeds included, are fixed here; 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from tidemark.models.config import DEMO, LobConfig
 from tidemark.models.datasets import Split, SymbolSession, WindowSet, split_at, symbol_sessions
 from tidemark.models.training import Trained, train_lob
 from tidemark.research.evaluation import Verdict
-from tidemark.research.lob_evaluation import Forecasts, LobEvaluation, evaluate, forecasts_on_test
+from tidemark.research.lob_evaluation import LobEvaluation, evaluate, forecasts_on_test
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ ORACLE = "oracle"
 ORACLE_FRAC_MIN = 0.5
 PLANTED_SEEDS_OK_FRAC = 0.8
 NULL_SEEDS_BEATS_FRAC = 0.1
-SEED_MAX = 999  # seeds from 1,000 on were used to choose the configuration and prove nothing
+# Seeds from 1,000 on were used to choose the configuration; they prove nothing.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def run_seed(seed: int, market: str, config: PlantedConfig | None = None) -> See
     trained = train_lob(sessions, replace(config.model, seed=seed), split=lambda windows: split_of(windows, config))
     forecasts = forecasts_on_test(trained, seed=seed)
     truth = _oracle_forecast(trained, oracle)
-    evaluation = evaluate(replace_others(forecasts, {**forecasts.others, ORACLE: truth}), seed=seed)
+    evaluation = evaluate(replace(forecasts, others={**forecasts.others, ORACLE: truth}), seed=seed)
     beats = evaluation.verdict is Verdict.BEATS
     oracle_frac = _share(evaluation.log_loss)
     ok = beats and oracle_frac >= ORACLE_FRAC_MIN if market == PLANTED else not beats
@@ -112,14 +112,14 @@ def run_seed(seed: int, market: str, config: PlantedConfig | None = None) -> See
     )
 
 
-def summarise(results: Sequence[SeedResult]) -> dict[str, Any]:
-    """Counts per market and whether the experiment came out as it must."""
-    planted = [result for result in results if result.market == PLANTED]
-    null = [result for result in results if result.market == NULL]
-    found = sum(result.ok for result in planted)
-    false = sum(result.beats for result in null)
+def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts per market, from `SeedResult.to_json` documents, and whether the experiment came out as it must."""
+    planted = [result for result in results if result["market"] == PLANTED]
+    null = [result for result in results if result["market"] == NULL]
+    found = sum(bool(result["ok"]) for result in planted)
+    false = sum(bool(result["beats"]) for result in null)
     return {
-        "planted": {"seeds": len(planted), "ok": found, "oracle_frac": _spread([r.oracle_frac for r in planted])},
+        "planted": {"seeds": len(planted), "ok": found, "oracle_frac": _spread([float(result["oracle_frac"]) for result in planted])},
         "null": {"seeds": len(null), "beats": false},
         "passed": found >= PLANTED_SEEDS_OK_FRAC * len(planted) and false <= NULL_SEEDS_BEATS_FRAC * len(null),
     }
@@ -129,11 +129,6 @@ def split_of(windows: WindowSet, config: PlantedConfig) -> Split:
     """First sessions train, the next validate, the last test."""
     starts = [int(windows.decision_ns[windows.session_i == i].min()) for i in range(len(windows.sessions))]
     return split_at(windows, starts[config.train_sessions], starts[config.train_sessions + config.valid_sessions])
-
-
-def replace_others(forecasts: Forecasts, others: dict[str, F64]) -> Forecasts:
-    """The same forecasts beside other ones."""
-    return replace(forecasts, others=others)
 
 
 def _simulate(seed: int, market: str, config: PlantedConfig) -> tuple[list[SymbolSession], dict[tuple[str, str], OracleRows]]:
@@ -181,7 +176,7 @@ def _oracle_inputs(windows: WindowSet, oracle: dict[tuple[str, str], OracleRows]
     return result
 
 
-def _share(losses: Any) -> float:
+def _share(losses: Mapping[str, float]) -> float:
     """Gain over climatology as a share of the oracle's; 0 where the oracle gains nothing."""
     possible = losses["B0 climatology"] - losses[ORACLE]
     return float((losses["B0 climatology"] - losses["model"]) / possible) if possible > 1e-4 else 0.0

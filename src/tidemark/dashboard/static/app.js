@@ -7,13 +7,14 @@ import { Store } from "./store.js";
 
 const CHART_MS = 500; // a chart is drawn twice a second at most; the eye does not need more
 const SILENCE_MS = 1000;
+const RETRY_MS = 2000;
 const SHORTCUTS_KEY = "tidemark.single-keys";
 
 const store = new Store();
 const view = { symbol: null, frozen: false, open: false, heardAt: performance.now(), dirty: new Set(), frame: 0, chartAt: 0, chartTimer: 0 };
 
 // --- drawing ---------------------------------------------------------------------------------------------------------------------
-const PANELS_OF = { book: ["tabs", "book", "header", "charts"], exec: ["account", "logs", "header", "charts"], latency: ["latency"], health: ["health", "header"],
+const PANELS_OF = { book: ["tabs", "book", "header", "health", "charts"], exec: ["account", "logs", "header", "charts"], latency: ["latency"], health: ["health", "header"],
   signal: ["logs", "charts"], refusal: ["logs"], bus: ["link"] };
 const ALL = ["link", "tabs", "book", "header", "account", "logs", "latency", "health", "charts"];
 
@@ -131,8 +132,11 @@ byId("single-keys").checked = localStorage.getItem(SHORTCUTS_KEY) !== "off";
 byId("single-keys").addEventListener("change", (event) => localStorage.setItem(SHORTCUTS_KEY, event.target.checked ? "on" : "off"));
 
 // --- the live stream -------------------------------------------------------------------------------------------------------------
+let stream = null;
+
 function connect() {
-  const stream = new EventSource("/events");
+  stream?.close();
+  stream = new EventSource("/events");
   stream.onmessage = (event) => {
     view.open = true;
     view.heardAt = performance.now();
@@ -145,9 +149,15 @@ function connect() {
   stream.onerror = () => {
     view.open = false;
     drawLink();
-    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 2000); // refused: the browser gives up by itself only then
+    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS); // refused: the browser gives up by itself only then
   };
 }
+
+// A page that is left may be kept for the way back, with its connection; six of those and the browser opens no more to this server.
+addEventListener("pagehide", () => stream?.close());
+addEventListener("pageshow", (event) => {
+  if (event.persisted) connect();
+});
 
 setInterval(drawLink, SILENCE_MS); // only the age of the last message; nothing is asked for
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { view.chartAt = 0; touch(["charts"]); });

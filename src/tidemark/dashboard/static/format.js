@@ -59,6 +59,7 @@ export function ofLimit(figure, limit, unit) {
 export function unitOf(item) {
   if (item.unit !== undefined) return item.unit;
   const name = String(item.code ?? item.rule ?? "");
+  if (/QUALITY/.test(name)) return "ppm";
   if (/STALE|AGE|LATENCY|CLOCK/.test(name)) return "ns";
   if (/LOSS|RISK|MARGIN|EXPOSURE|NOTIONAL/.test(name)) return "micros";
   return "";

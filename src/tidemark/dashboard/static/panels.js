@@ -7,6 +7,7 @@ const LEVELS = 10;
 const STALE_MS = 500; // a book older than this is unusable for entries
 const NEAR = 0.8;
 const rowsShown = 100;
+const CHILD_STATES = { running: "good", ready: "good", finished: "good", starting: "warn", stopping: "warn" };
 
 const money = (micros) => [f.signedUsd(micros), `n ${micros > 0 ? "up" : micros < 0 ? "down" : ""}`];
 const sideCell = (side) => (f.isBuy(side) ? ["▲ buy", "up"] : ["▼ sell", "down"]);
@@ -166,7 +167,7 @@ export function drawLatency(store) {
   const legs = legsOf(store.latency);
   const body = byId("latency");
   fillRows(body, legs.map(([name, leg]) => [
-    name.replaceAll("_", " "), [f.duration(leg.p99), "n"], [f.duration(leg.budget), "n"], null, [f.duration(leg.p50), "n"], [f.duration(leg.max), "n"],
+    name.replaceAll("_", " ").replace(".", ": "), [f.duration(leg.p99), "n"], [leg.budget === null ? "none" : f.duration(leg.budget), "n"], null, [f.duration(leg.p50), "n"], [f.duration(leg.max), "n"],
     [f.count(leg.n), "n"],
   ]), 7, "No data yet.");
   legs.forEach(([, leg], i) => {
@@ -180,13 +181,19 @@ export function drawLatency(store) {
     const known = f.isNumber(leg.p99) && f.isNumber(leg.budget);
     setBar(cell.querySelector(".fill"), share);
     setClass(cell.querySelector(".fill"), share > 1 ? "fill bad" : share >= NEAR ? "fill warn" : "fill");
-    setText(cell.lastElementChild, known ? (share > 1 ? "✕ over" : "✓ within") : f.NO_DATA);
+    setText(cell.lastElementChild, known ? (share > 1 ? "✕ over" : "✓ within") : leg.budget === null ? "–" : f.NO_DATA);
+    cell.querySelector(".track").hidden = leg.budget === null;
     setClass(cell.lastElementChild, !known ? "" : share > 1 ? "bad" : "good");
   });
 }
 
+// Where nobody reports on the feed, the books say how far it is: an event's number counts its symbol's events.
+function feedsOfBooks(store) {
+  return store.symbols.map((symbol) => ({ symbol, events: store.books.get(symbol).seq, quarantined: null, age_ms: null }));
+}
+
 export function drawHealth(store) {
-  const feeds = store.health?.feed ?? [];
+  const feeds = store.health?.feed?.length ? store.health.feed : feedsOfBooks(store);
   fillRows(byId("feed"), feeds.map((feed) => {
     const known = f.isNumber(feed.age_ms);
     return [feed.symbol, [f.count(feed.events), "n"], [f.count(feed.quarantined), "n"], [known ? f.duration(feed.age_ms * 1e6) : "–", "n"],
@@ -205,10 +212,10 @@ export function drawHealth(store) {
     return item;
   });
   children.forEach((child, i) => {
-    const up = /run|ready|up|ok|done/i.test(child.state);
+    const state = CHILD_STATES[String(child.state).toLowerCase()] ?? "bad";
     setText(items[i].children[0], `${child.name}${child.pid ? ` (${child.pid})` : ""}`);
-    setText(items[i].children[1], `${up ? "✓" : "✕"} ${child.state}`);
-    setClass(items[i].children[1], up ? "good" : "bad");
+    setText(items[i].children[1], `${{ good: "✓", warn: "…", bad: "✕" }[state]} ${child.state}`);
+    setClass(items[i].children[1], state);
   });
 }
 

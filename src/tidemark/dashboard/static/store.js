@@ -123,5 +123,6 @@ export class Store {
 export function legsOf(message) {
   if (!message) return [];
   const table = message.legs ?? message.leg ?? message;
-  return Object.entries(table).filter(([, leg]) => leg !== null && typeof leg === "object" && "budget" in leg);
+  return Object.entries(table).filter(([, leg]) => leg !== null && typeof leg === "object" && "budget" in leg)
+    .sort(([, a], [, b]) => (a.budget === null) - (b.budget === null)); // those with a budget first
 }
