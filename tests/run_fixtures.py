@@ -17,7 +17,7 @@ from local_support import eventually, free_folder, living
 from tidemark.adapters.dataset.writer import write_dataset
 from tidemark.local.postgres import CACHE_VARIABLE
 from tidemark.market.config import MarketConfig
-from tidemark.market.simulator import planted_of, simulate
+from tidemark.market.simulator import iter_sessions, planted_of
 
 SYMBOLS = ("ES", "NQ")
 MINUTES = 2
@@ -68,8 +68,8 @@ def _world(base: Path) -> World:
     folder.mkdir()
     (folder / "cache").mkdir()
     config = MarketConfig(market="planted", symbols=SYMBOLS, minutes=MINUTES, seed=3)
-    market = simulate(config)
-    write_dataset(folder / "data", market.instruments, market.blocks, source="simulated", licence="free", extra=planted_of(config))
+    blocks = [block for _, block in iter_sessions(config)]
+    write_dataset(folder / "data", config.instruments, blocks, source="simulated", licence="free", extra=planted_of(config))
     made = World(folder / "data", folder / "model", free_folder(folder / "cache"))
     trained = made.program("models", "train", "lob", "--data", made.data, "--out", made.model, "--config", "tiny")
     assert trained.returncode == 0, trained.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemark.adapters.cache import Cache, connect
+from tidemark.adapters.emf import emit_milliseconds
 from tidemark.adapters.feed_socket import FeedReader, Frame
 from tidemark.adapters.kinesis import StreamReader
 from tidemark.adapters.postgres_execution import ExecutionStore
@@ -38,12 +39,14 @@ from tidemark.errors import InputError, TidemarkError
 from tidemark.latency import Histogram
 from tidemark.signals.latency import seeded_latency_ns
 from tidemark.signals.messages import Signal
+from tidemark.units import NS_PER_MS
 
 FEED_TIMEOUT_S = 10.0
 SIGNAL_SILENCE_S = 120.0  # lock-step waits this long for the signal path before it gives up
 FLUSH_NS = 50_000_000  # facts are durable within this
 PAGE_NS = 200_000_000
 HEALTH_NS = 3_000_000_000
+METRIC_NAMES = {"feed": "FeedLatency", "risk": "RiskLatency", "order": "OrderLatency", "end_to_end": "EndToEndLatency"}
 EXIT_OK, EXIT_INPUT, EXIT_DEPENDENCY = 0, 2, 3
 
 
@@ -74,6 +77,11 @@ class Meter:
                     self.legs["end_to_end"].add(record.ts_ns - seen.input_ts_ns)
                 elif seen is not None:
                     self.legs["order"].add(record.ts_ns - seen.ts_ns)
+
+    def worst_ms(self) -> dict[str, float]:
+        """The 99th percentile of each leg so far, by the names that the alarms watch."""
+        p99 = {leg: histogram.quantile(0.99) for leg, histogram in self.legs.items()}
+        return {METRIC_NAMES[leg]: value / NS_PER_MS for leg, value in p99.items() if value is not None}
 
     def figures(self) -> dict[str, dict[str, int | None]]:
         """For the page and the run's summary."""
@@ -172,6 +180,7 @@ class Execution:
             self.shown_ns = now_ns
         if now_ns - self.stated_ns >= HEALTH_NS:
             self.state_health("READY")
+            emit_milliseconds(self.meter.worst_ms())
             self.stated_ns = now_ns
 
     def flush(self) -> None:

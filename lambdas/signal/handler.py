@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from tidemark.adapters.cache import Cache, connect
+from tidemark.adapters.emf import emit_milliseconds
 from tidemark.adapters.endpoint import EndpointPredictor, EventClock, WallClock
 from tidemark.adapters.kinesis import StreamPublisher
 from tidemark.adapters.postgres_signals import SignalStore
@@ -140,9 +141,8 @@ class App:
         self.marks |= newest
         metrics.add_metric("Predictions", MetricUnit.Count, sum(len(predictions) for predictions, _, _ in answers))
         metrics.add_metric("Signals", MetricUnit.Count, len(signals))
-        for batch in batches:
-            if batch.rows:
-                metrics.add_metric("SignalLatency", MetricUnit.Milliseconds, (sent_ns - batch.sent_ts_ns) / NS_PER_MS)
+        ages_ms = [(sent_ns - batch.sent_ts_ns) / NS_PER_MS for batch in batches if batch.rows]
+        emit_milliseconds({"SignalLatency": max(ages_ms)} if ages_ms else {})
 
     def forget(self) -> None:
         """Go back to the checkpoints: what is in memory was not published."""

@@ -9,6 +9,7 @@ ORDER_NS_MAX = 200 * NS_PER_MS  # signal → order at the broker
 END_TO_END_NS_MAX = 500 * NS_PER_MS  # newest input of a decision → its order sent; older signals are refused
 BOOK_AGE_NS_MAX = 500 * NS_PER_MS  # a book older than this is unusable for entries
 FUTURE_NS_MAX = 2 * NS_PER_S  # an event this far ahead of its receiver's clock is refused
+GRID_NS = 250 * NS_PER_MS  # step of the feature grid in event time; chosen: a few book changes of a liquid future
 QUALITY_PPM_MIN = 990_000  # below: no trading
 QUALITY_PPM_TARGET = 995_000  # `data check` verdict
 assert FEED_NS_MAX + SIGNAL_NS_MAX + RISK_NS_MAX + ORDER_NS_MAX <= END_TO_END_NS_MAX

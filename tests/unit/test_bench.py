@@ -130,6 +130,7 @@ def test_a_heavy_import_is_seen_and_named(tmp_path: Path) -> None:
     """The look itself works: a handler that takes pandas along is counted, with the module's name."""
     function = tmp_path / "lambdas" / "greedy"
     function.mkdir(parents=True)
+    (function / "pandas.py").touch()  # an empty one: only its name matters here
     (function / "handler.py").write_text("import pandas\n")
     found = measure_imports(tmp_path, quick=True)
     assert found["imports.heavy"].value == 1

@@ -12,8 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from real_data import skip_or_fail
 
+from real_data import skip_or_fail
 from tidemark import calendar as calendars
 
 TABLE = Path(calendars.__file__).with_name("calendar_table.json")

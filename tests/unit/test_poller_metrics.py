@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.local.lanes import Condition, Discard, StreamRecord
 from tidemark.latency import SUB_BITS, Histogram
+from tidemark.local.lanes import Condition, Discard, StreamRecord
 from tidemark.local.poller import failure_message
 from tidemark.local.resources import FunctionSpec, MappingSpec
 

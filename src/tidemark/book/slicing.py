@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tidemark.budgets import GRID_NS as GRID_NS
 from tidemark.events import EventBlock, concat
 from tidemark.units import NS_PER_MS, NS_PER_S
-
-GRID_NS = 250 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)

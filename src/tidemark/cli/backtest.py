@@ -1,6 +1,5 @@
 """`tidemark backtest`: a data set through features, model, signals, risk and engine; the result is a run's folder."""
 
-import importlib.util
 import time
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -51,6 +50,7 @@ def backtest(
 
     from tidemark.adapters.dataset.atomic import require_free
     from tidemark.adapters.dataset.store import Dataset
+    from tidemark.adapters.report_file import write_report
     from tidemark.adapters.runfolder import write_run_folder
     from tidemark.research.backtest import run_backtest
     from tidemark.research.summary import build_summary
@@ -68,7 +68,7 @@ def backtest(
     write_run_folder(
         out, summary=summary, config=used, records=done.records, result=done.result, predictions=path.predictions if path else ()
     )
-    _write_report(out)
+    write_report(out)
     typer.echo(msgspec.json.format(msgspec.json.encode(summary)).decode() if as_json else _text(summary, out))
 
 
@@ -122,9 +122,7 @@ def _paced(blocks: "Iterable[EventBlock]", speed: Speed) -> "Iterator[EventBlock
 
 
 def _targets() -> dict[str, Any]:
-    """The targets that reports compare with; none where the reports are not installed."""
-    if importlib.util.find_spec("tidemark.reporting.targets") is None:
-        return {}
+    """The targets that reports compare with."""
     from tidemark.reporting.targets import kpi_targets
     from tidemark.research.kpis import targets_of
 
@@ -148,13 +146,6 @@ def _used(
         "git_revision": git_revision(Path(__file__).parent),
         "digest": done.digest,
     }
-
-
-def _write_report(out: Path) -> None:
-    if importlib.util.find_spec("tidemark.reporting.report") is not None:
-        from tidemark.reporting.report import write_report
-
-        write_report(out)
 
 
 def _text(summary: dict[str, Any], out: Path) -> str:

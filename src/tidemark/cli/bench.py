@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    quick: bool = typer.Option(False, "--quick", help="Smaller data and fewer repeats: under a minute, rougher figures."),
+    quick: bool = typer.Option(False, "--quick", help="Smaller data and fewer repeats; rougher figures."),
     only: list[str] | None = typer.Option(
         None, "--only", metavar="NAME", help="line, scan, step, engine, imports, package, disk or assembly; may be repeated."
     ),

@@ -1,6 +1,7 @@
 """`tidemark features build`: the feature rows of a data set as one Parquet file."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -28,7 +29,7 @@ def build(
 
     dataset = Dataset.open(data)
     parts = [grid_rows(dataset.block([symbol], date), DEFAULT_PARAMS) for symbol in dataset.symbols for date in dataset.dates(symbol)]
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "symbol": [part.symbol for part in parts for _ in range(len(part.seq))],
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ("grid_ts_ns", "event_ts_ns", "recv_ts_ns", "seq")},
     }

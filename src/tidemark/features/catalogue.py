@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from tidemark.budgets import GRID_NS as GRID_NS
 from tidemark.events import LEVELS
 from tidemark.features.prior import PRIOR
-from tidemark.units import NS_PER_MIN, NS_PER_MS, NS_PER_S
+from tidemark.units import NS_PER_MIN, NS_PER_S
 
 KERNEL_VERSION: Final = 1
 """Raised when a kernel's result changes for the same definition; a test pins the output of one version."""
-GRID_NS: Final = 250 * NS_PER_MS
-"""A row stands for [g - GRID_NS, g), g a multiple of GRID_NS in event time."""
 SLOTS: Final = 64
 SILENCE_NS: Final = 15 * NS_PER_MIN
 """After this long without an event the next book is a first book: what happened in between is not a flow. Chosen: no source."""

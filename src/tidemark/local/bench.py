@@ -341,7 +341,9 @@ def _simulate(out: Path, *, minutes: int, rate: float, seed: int) -> None:
 
 
 def _tidemark(*argv: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "tidemark.cli.main", *argv], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tidemark.cli.main", *argv]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # for so small a model, threads wait for each other more than they work
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode != 0:
         raise RuntimeError(f"tidemark {' '.join(argv[:2])}: {(done.stderr.strip() or 'no output').splitlines()[-1]}")
 

@@ -55,13 +55,13 @@ class TrendTask:
         self.head_weight /= self.head_weight.sum()
 
     def batches_per_epoch(self) -> int:
-        return max(1, -(-len(self._starts(0)) // self.config.fit.batch))
+        return max(1, -(-len(self._spans(0)) // self.config.fit.batch))
 
     def batches(self, epoch: int) -> Iterator[Segments]:
         rng = np.random.default_rng((self.config.seed, epoch))
-        starts = rng.permutation(self._starts(int(rng.integers(self.config.fit.segment_rows))))
-        for first in range(0, len(starts), self.config.fit.batch):
-            yield self._gather(starts[first : first + self.config.fit.batch])
+        spans = rng.permutation(self._spans(int(rng.integers(self.config.fit.segment_rows))))
+        for first in range(0, len(spans), self.config.fit.batch):
+            yield self._gather(spans[first : first + self.config.fit.batch])
 
     def loss(self, model: nn.Module, batch: Segments) -> Tensor:
         out = model(batch.rows)  # (R, P, H, 3)
@@ -76,22 +76,26 @@ class TrendTask:
         logits = torch.from_numpy(np.stack([-scores[:, primary, 0], scores[:, primary, 1], scores[:, primary, 0]], axis=-1))
         return float(nn.functional.cross_entropy(logits, self.y[self.valid, primary]))
 
-    def _starts(self, phase: int) -> I64:
-        """First decision of every segment that holds a training row; segments start `phase` rows into each run."""
+    def _spans(self, phase: int) -> I64:
+        """(segments, 2) first decision and end of every segment with a training row; cuts lie `phase` rows into each run.
+
+        The first segment of a run is shorter by the phase, so that no decision is in two.
+        """
         step = self.config.fit.segment_rows
         ready = np.arange(len(self.weight)) - self.windows.first_row - (self.windows.window_rows - 1)
         starts = np.flatnonzero((ready == 0) | ((ready > 0) & ((ready - phase) % step == 0)))
-        ends = np.minimum(starts + step, self.last_row[starts] + 1)
+        following = np.append(starts[1:], len(self.weight))
+        ends = np.minimum(np.minimum(starts + step, following), self.last_row[starts] + 1)
         used = np.concatenate([[0.0], np.cumsum(self.weight)])
-        return np.asarray(starts[used[ends] > used[starts]], np.int64)
+        return np.stack([starts, ends], axis=1)[used[ends] > used[starts]]
 
-    def _gather(self, starts: I64) -> Segments:
-        span = np.arange(self.config.fit.segment_rows)
-        targets = starts[:, None] + span
-        inside = targets <= self.last_row[starts][:, None]
-        targets = np.minimum(targets, self.last_row[starts][:, None])
-        rows = starts[:, None] + np.arange(1 - self.windows.window_rows, len(span))
-        rows = np.minimum(rows, self.last_row[starts][:, None])
+    def _gather(self, spans: I64) -> Segments:
+        starts, ends = spans[:, :1], spans[:, 1:]
+        offsets = np.arange(self.config.fit.segment_rows)
+        targets = starts + offsets
+        inside = targets < ends
+        targets = np.minimum(targets, ends - 1)
+        rows = np.minimum(starts + np.arange(1 - self.windows.window_rows, len(offsets)), ends - 1)
         weight = torch.from_numpy(np.where(inside, self.weight[targets], 0.0).astype(np.float32))
         at = torch.from_numpy(targets)
         return Segments(self.z[torch.from_numpy(rows)], self.y[at], self.move[at], weight)
