@@ -56,6 +56,7 @@ class App:
         self.quarantine = QuarantineStore(client("s3"), required("QUARANTINE_BUCKET"))
         self.features = StreamPublisher(client("kinesis"), required("FEATURES_STREAM"))
         self.intakes: dict[str, SymbolIntake] = {}
+        self.uncounted: dict[str, str] = {}  # {event id: reason} of records that are in quarantine but not yet in the counts
 
     def parse(self, data: bytes) -> tuple[EventBlock, int]:
         """(block of one known symbol, as_of_ns). Raises DecodeError."""
@@ -92,18 +93,19 @@ class App:
 
     def publish(self, taken: dict[str, Taken], as_of_ns: dict[str, int], poison: list[Poison]) -> None:
         """Quarantine, Postgres, the lake, the features stream, and last the cache with the checkpoints."""
-        new_poison = [
-            item.reason for item in poison if self.quarantine.put(f"records/{item.event_id.replace(':', '/')}", item.data, item.reason)
-        ]
+        for item in poison:
+            if self.quarantine.put(f"records/{item.event_id.replace(':', '/')}", item.data, item.reason):
+                self.uncounted[item.event_id] = item.reason
         for symbol, result in taken.items():
             self.keep_quarantined(symbol, result)
         self.store.write(
             [result.accepted for result in taken.values()],
             [bar for result in taken.values() for bar in result.bars],
             {symbol: refused_counts(self.intakes[symbol]) for symbol in taken},
-            new_poison,
+            list(self.uncounted.values()),
             now_ns=time.time_ns(),
         )
+        self.uncounted.clear()
         rows = [lake_rows(result.accepted) for result in taken.values()]
         self.depth_lake.put([row for depth, _ in rows for row in depth])
         self.trades_lake.put([row for _, trades in rows for row in trades])

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from starlette.testclient import TestClient
@@ -15,6 +16,8 @@ from tidemark.dashboard.app import STATIC, build_app, page_html
 from tidemark.dashboard.guard import hosts_for
 from tidemark.dashboard.hub import Hub
 from tidemark.errors import InputError
+from tidemark.local.processes import free_port, wait_until
+from tidemark.local.redis import prepare
 
 BASE = "http://127.0.0.1:8080"
 
@@ -121,3 +124,28 @@ def test_whoever_waits_for_the_page_is_told_its_port_and_a_bus_that_is_down_does
         assert process.stdout.readline() == f"dashboard on http://127.0.0.1:{port}\n"
         process.terminate()
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(("token", "is_connected"), [("right", True), ("wrong", False)])
+def test_a_bus_that_asks_for_a_password_is_read_with_the_one_from_the_environment(tmp_path: Path, token: str, is_connected: bool) -> None:
+    """Never from an argument, which every user of the machine could read; a wrong one leaves the page up, saying that the bus is down."""
+    server = prepare(tmp_path, free_port().number, "right")
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "CACHE_AUTH_TOKEN": token}
+    command = [sys.executable, "-m", "tidemark.dashboard", "--redis-port", str(server.port), "--port", "0"]
+    with subprocess.Popen(server.argv, stdout=subprocess.DEVNULL) as bus:
+        assert wait_until(server.ready, timeout_s=10)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip().removeprefix("dashboard on ")
+
+            def state() -> dict[str, object]:
+                with urlopen(f"{url}/api/state", timeout=5) as answer:
+                    found: dict[str, object] = json.load(answer)["bus"]
+                    return found
+
+            assert wait_until(lambda: state()["connected"] is True or state()["error"] == "AuthenticationError", timeout_s=10)
+            assert state()["connected"] is is_connected
+            process.terminate()
+            assert process.wait(10) == 0
+        bus.terminate()

@@ -12,7 +12,7 @@ _EVENTS = 64
 
 
 def warm_up() -> None:
-    """Call each entry point on a few events, on both of a block's memory layouts that numba tells apart; without numba do nothing."""
+    """Call each entry point on a few events; without numba do nothing. The drivers copy columns into the one layout that is compiled."""
     if not JIT_ENABLED:
         return
     block = synthetic_block(_EVENTS)

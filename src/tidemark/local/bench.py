@@ -229,18 +229,21 @@ def measure_disk(folder: Path) -> Readings:
     if sys.prefix == sys.base_prefix:
         raise FileNotFoundError("not running in a virtual environment")
     seen: set[tuple[int, int]] = set()
-    total_bytes = 0
-    for status in _statuses(folder):
+    total_bytes = bytecode_bytes = 0
+    for status, is_bytecode in _statuses(folder):
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             total_bytes += status.st_blocks * 512
-    return {"disk.venv_gb": Reading(total_bytes / 1e9, f"{len(seen):,} files and folders, as du counts")}
+            bytecode_bytes += status.st_blocks * 512 * is_bytecode
+    note = f"{len(seen):,} files and folders, as du counts; {bytecode_bytes / 1e9:.2f} GB is bytecode that Python wrote as it ran"
+    return {"disk.venv_gb": Reading(total_bytes / 1e9, note)}
 
 
-def _statuses(folder: Path) -> Iterator[os.stat_result]:
+def _statuses(folder: Path) -> Iterator[tuple[os.stat_result, bool]]:
+    """(status, whether it is compiled bytecode) of everything below `folder`."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            yield entry.stat(follow_symlinks=False)
+            yield entry.stat(follow_symlinks=False), entry.name.endswith(".pyc")
             if entry.is_dir(follow_symlinks=False):
                 yield from _statuses(Path(entry.path))
 

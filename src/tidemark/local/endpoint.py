@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from tidemark.errors import DecodeError, InputError, bad_input
+from tidemark.models.artifact import load as verify
 from tidemark.models.serving import BODY_BYTES_MAX, JSON, encode_error, status_of
 
 log = logging.getLogger("tidemark.endpoint")
@@ -46,6 +47,7 @@ class ModelEndpoint:
     def load(self) -> None:
         """Load and verify the model. Raises InputError; the reason is also what /ping says from then on."""
         try:
+            verify(self.model_dir)  # before a line of the folder's code runs
             self._code = _inference_code(self.model_dir)
             self._model = self._code.model_fn(str(self.model_dir))
         except InputError as error:

@@ -87,7 +87,8 @@ class TrendTask:
         following = np.append(starts[1:], len(self.weight))
         ends = np.minimum(np.minimum(starts + step, following), self.last_row[starts] + 1)
         used = np.concatenate([[0.0], np.cumsum(self.weight)])
-        return np.stack([starts, ends], axis=1)[used[ends] > used[starts]]
+        spans = np.stack([starts, ends], axis=1)
+        return np.asarray(spans[used[ends] > used[starts]], np.int64)
 
     def _gather(self, spans: I64) -> Segments:
         starts, ends = spans[:, :1], spans[:, 1:]

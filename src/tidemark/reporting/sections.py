@@ -1,6 +1,7 @@
 """The parts of a report, in the order in which they are read. Each is a function of the run."""
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
@@ -92,7 +93,7 @@ def what_ran(run: RunData) -> Markup:
         ("Mode", named(run.summary, "mode")),
         ("Stage", named(run.summary, "stage")),
         ("Strategy", named(run.config, "strategy") or named(engine, "strategy")),
-        ("Model", named(run.config, "model") or "none"),
+        ("Model", PurePath(named(run.config, "model") or "none").name),
         ("Symbols", ", ".join(run.section("symbols")) or None),
         ("Positions held", f"{moment(ts_ns[0])} to {moment(ts_ns[-1])} UTC" if len(ts_ns) else None),
         ("Data source", named(data, "source") or named(run.config, "data_source")),
