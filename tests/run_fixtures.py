@@ -38,7 +38,7 @@ MARKS = {
 
 @dataclass(frozen=True)
 class World:
-    """A data set, a model that was trained on it, and a cache of the prepared database that is not the user's."""
+    """A data set, a model that was trained on another like it and does trade, and a cache of our own for the prepared database."""
 
     data: Path
     model: Path
@@ -67,13 +67,18 @@ def _world(base: Path) -> World:
     folder = base / "world"
     folder.mkdir()
     (folder / "cache").mkdir()
-    config = MarketConfig(market="planted", symbols=SYMBOLS, minutes=MINUTES, seed=3)
-    blocks = [block for _, block in iter_sessions(config)]
-    write_dataset(folder / "data", config.instruments, blocks, source="simulated", licence="free", extra=planted_of(config))
+    write_market(folder / "data", MarketConfig(market="planted", symbols=SYMBOLS, minutes=MINUTES, seed=3))
+    write_market(folder / "training", MarketConfig(market="planted", symbols=SYMBOLS, minutes=5, sessions=3, seed=11))
     made = World(folder / "data", folder / "model", free_folder(folder / "cache"))
-    trained = made.program("models", "train", "lob", "--data", made.data, "--out", made.model, "--config", "tiny")
+    trained = made.program("models", "train", "lob", "--data", folder / "training", "--out", made.model, "--config", "tiny")
     assert trained.returncode == 0, trained.stderr
     return made
+
+
+def write_market(out: Path, config: MarketConfig) -> None:
+    """Simulate a market and write it as a data set."""
+    blocks = [block for _, block in iter_sessions(config)]
+    write_dataset(out, config.instruments, blocks, source="simulated", licence="free", extra=planted_of(config))
 
 
 @dataclass

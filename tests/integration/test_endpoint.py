@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from model_worlds import model_folder, trained
 
+from model_worlds import model_folder, trained
 from tidemark.adapters.endpoint import EndpointPredictor, EventClock
 from tidemark.errors import InputError
 from tidemark.local.endpoint import ModelEndpoint
@@ -44,7 +44,9 @@ def port() -> Iterator[int]:
     assert process.wait(timeout=10) == 0, "SIGTERM ends it cleanly"
 
 
-def call(port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, dict[str, object]]:
+def call(
+    port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, object]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()

@@ -239,7 +239,7 @@ def test_simulated_markets_are_data_sets_that_pass_the_check(tmp_path: Path) -> 
         (("--seed", "-1"), "seed: got -1"),
         (("--rate", "nan"), "rate: got nan"),
         (("--first-date", "2026-02-30"), "date: got 2026-02-30"),
-        (("--minutes", "ten"), "ten"),
+        (("--minutes", "ten"), "valid integer"),
     ],
 )  # fmt: skip
 def test_refuses_markets_that_cannot_be_simulated(tmp_path: Path, options: tuple[str, ...], message: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_worlds import FAST, model_folder, trained
 
+from model_worlds import FAST, model_folder, trained
 from tidemark.errors import InputError
 from tidemark.models.artifact import MANIFEST, load, pack, save, unpack
 from tidemark.models.description import ModelDescription, canonical_json
@@ -211,10 +211,13 @@ def test_the_vendored_code_serves_without_the_project(tmp_path: Path):
         "import inference, tidemark, json\n"
         "assert tidemark.__file__.startswith(sys.argv[1]), tidemark.__file__\n"
         "model = inference.model_fn(sys.argv[1])\n"
-        "body, kind = inference.output_fn(inference.predict_fn(inference.input_fn(b'{\"describe\":true}', 'application/json'), model), '')\n"
+        "question = inference.input_fn(b'{\"describe\":true}', 'application/json')\n"
+        "body, kind = inference.output_fn(inference.predict_fn(question, model), '')\n"
         "print(json.loads(body)['version'])\n"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", program, str(tmp_path / "m")], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(tmp_path / "m")], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == load(model_folder()).description.version
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model_worlds import FAST, world
 
+from model_worlds import FAST, world
 from tidemark.errors import InputError
 from tidemark.features.catalogue import COLUMN, COUNT
 from tidemark.features.rows import FeatureRows
@@ -75,7 +75,8 @@ def test_splits_are_ordered_and_purged():
     assert end[split.valid].max() < split.test_start_ns <= windows.decision_ns[split.test].min()
     sessions = [set(windows.session_i[part].tolist()) for part in (split.train, split.valid, split.test)]
     assert sessions[0] | sessions[1] | sessions[2] == set(range(8))
-    assert not (sessions[0] & sessions[1] or sessions[1] & sessions[2])
+    assert not (sessions[0] & sessions[1])
+    assert not (sessions[1] & sessions[2])
 
 
 def test_one_day_is_cut_by_time_and_says_so():

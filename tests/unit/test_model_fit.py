@@ -58,8 +58,8 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path):
     windows = world(edge=1.0, sessions=3, rows=150)
     parts = split_windows(windows)
     other = replace(FAST, net=replace(FAST.net, width=4))
+    (tmp_path / "member0.npz").write_bytes((tmp_path / "c.npz").read_bytes())
     with pytest.raises(InputError, match="another network"):
-        (tmp_path / "member0.npz").write_bytes((tmp_path / "c.npz").read_bytes())
         train_windows(windows, parts, other, checkpoint_dir=tmp_path)
 
 

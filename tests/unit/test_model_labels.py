@@ -44,7 +44,9 @@ def mid2_at(q: Quotes, t: int) -> int:
 
 @settings(max_examples=150, deadline=None)
 @given(quotes(), st.integers(-5, 400), st.integers(0, 40), st.integers(1, 60), st.sampled_from([0.0, 0.5, 1.3]))
-def test_the_trend_is_the_time_weighted_mean_mid_against_the_mid_one_latency_later(q: Quotes, at: int, latency: int, horizon: int, fee: float):
+def test_the_trend_is_the_time_weighted_mean_mid_against_the_mid_one_latency_later(
+    q: Quotes, at: int, latency: int, horizon: int, fee: float
+):
     """Nanosecond by nanosecond, without integrals: the same move, the same class, the same validity."""
     got = trend_by_time(q, np.array([at]), latency_ns=latency, horizon_ns=horizon, fee_ticks=fee)
     base = at + latency
@@ -57,7 +59,9 @@ def test_the_trend_is_the_time_weighted_mean_mid_against_the_mid_one_latency_lat
     i = int(q.at(np.array([base]))[0])
     threshold = (q.ask_ticks[i] - q.bid_ticks[i]) / 2 + fee
     assert got.move_ticks[0] == pytest.approx(move, abs=1e-9)
-    assert got.y[0] == (UP if move > threshold + 1e-12 else DOWN if move < -threshold - 1e-12 else FLAT) or abs(abs(move) - threshold) < 1e-9
+    assert (
+        got.y[0] == (UP if move > threshold + 1e-12 else DOWN if move < -threshold - 1e-12 else FLAT) or abs(abs(move) - threshold) < 1e-9
+    )
 
 
 def test_the_label_by_events_averages_the_next_mids():
@@ -78,7 +82,9 @@ def test_a_label_knows_nothing_before_its_latency_has_passed():
 
 
 @settings(max_examples=150, deadline=None)
-@given(quotes(), st.integers(0, 300), st.sampled_from([1, -1]), st.integers(1, 6), st.integers(1, 6), st.integers(0, 20), st.integers(1, 80))
+@given(
+    quotes(), st.integers(0, 300), st.sampled_from([1, -1]), st.integers(1, 6), st.integers(1, 6), st.integers(0, 20), st.integers(1, 80)
+)
 def test_a_bracket_ends_as_a_walk_along_the_quotes_says(q: Quotes, at: int, side: int, stop: int, target: int, latency: int, horizon: int):
     """A buyer pays the ask and sells at the bid; the first barrier met decides, and a stop slips to the quote that triggered it."""
     got = bracket_outcomes(q, np.array([at]), side, np.array([stop]), np.array([target]), latency_ns=latency, horizon_ns=horizon)

@@ -98,7 +98,9 @@ def test_the_network_starts_from_no_opinion():
 
 def test_it_overfits_eight_samples():
     """A network that cannot learn eight answers by heart has a broken gradient somewhere."""
-    config = replace(FAST, fit=FitConfig(epochs=80, steps_min=0, patience=80, segment_rows=1, batch=8, lr=2e-2, weight_decay=0.0, aux_weight=0.0))
+    config = replace(
+        FAST, fit=FitConfig(epochs=80, steps_min=0, patience=80, segment_rows=1, batch=8, lr=2e-2, weight_decay=0.0, aux_weight=0.0)
+    )
     windows = world(edge=0.0, sessions=1, rows=60)
     eight = np.arange(20, 60, 5)
     task = TrendTask(scaled_inputs(windows, trained().scaler), windows, eight, eight, config)

@@ -31,11 +31,10 @@ class Matured:
 
 
 class _Path(msgspec.Struct):
-    """Mids of one symbol with their running integral, and the predictions that wait on them (oldest first)."""
+    """Mids of one symbol, as far back as they are needed, and the predictions that wait on them (oldest first)."""
 
     ts_ns: list[int] = []
     mid2: list[int] = []
-    area: list[int] = []
     pending: list[Prediction] = []
 
 
@@ -58,13 +57,11 @@ class MaturityTracker:
 
         Shapes  event_ts_ns and mid2 (n,), ascending; rows at or before the last one taken are repeats and change nothing.
         """
-        path = self._paths.setdefault(symbol, _Path([], [], [], []))
+        path = self._paths.setdefault(symbol, _Path([], [], []))
         for ts, mid in zip(event_ts_ns, mid2, strict=True):
             if not path.ts_ns or ts > path.ts_ns[-1]:
-                area = path.area[-1] + path.mid2[-1] * (ts - path.ts_ns[-1]) if path.ts_ns else 0
                 path.ts_ns.append(int(ts))
                 path.mid2.append(int(mid))
-                path.area.append(int(area))
         waiting = {prediction.seq for prediction in path.pending}
         path.pending.extend(one for one in predictions if one.seq not in waiting)
         matured = self._settle(symbol, path)
@@ -86,16 +83,11 @@ class MaturityTracker:
         base = bisect_right(path.ts_ns, base_ns) - 1
         if base < 0:
             return None  # made before this tracker saw a price
-        mean2 = (self._area(path, prediction.target_ts_ns) - self._area(path, base_ns)) / self._horizon_ns
+        mean2 = _mean2(path, base, base_ns, prediction.target_ts_ns)
         move_ticks = (mean2 - path.mid2[base]) / 2
         threshold = self._threshold_ticks.get(symbol, 0.0)
         came = 1 if move_ticks > threshold else -1 if move_ticks < -threshold else 0
         return Matured(symbol, prediction.model, prediction.seq, mean2, float(came == prediction.direction))
-
-    @staticmethod
-    def _area(path: _Path, when_ns: int) -> int:
-        i = bisect_right(path.ts_ns, when_ns) - 1
-        return path.area[i] + path.mid2[i] * (when_ns - path.ts_ns[i])
 
     def _forget(self, path: _Path) -> None:
         """Drop mids that no waiting or coming prediction can need."""
@@ -103,8 +95,7 @@ class MaturityTracker:
             return
         oldest_ns = min([one.target_ts_ns for one in path.pending], default=path.ts_ns[-1]) - self._horizon_ns
         keep = max(bisect_right(path.ts_ns, oldest_ns) - 1, 0)
-        del path.ts_ns[:keep], path.mid2[:keep], path.area[:keep]
-        path.area = [area - path.area[0] for area in path.area]  # only differences matter; keeps them inside 64 bits
+        del path.ts_ns[:keep], path.mid2[:keep]
 
     def to_bytes(self) -> bytes:
         """The whole state, for a checkpoint."""
@@ -122,3 +113,14 @@ class MaturityTracker:
         tracker = cls(horizon_ns, threshold_ticks)
         tracker._paths = state.paths
         return tracker
+
+
+def _mean2(path: _Path, first: int, start_ns: int, end_ns: int) -> float:
+    """Time-weighted mean of twice the mid over [start, end); row `first` is in force at its start. Exact: integers to the end."""
+    area, at_ns, mid = 0, start_ns, path.mid2[first]
+    for i in range(first + 1, len(path.ts_ns)):
+        if path.ts_ns[i] >= end_ns:
+            break
+        area += mid * (path.ts_ns[i] - at_ns)
+        at_ns, mid = path.ts_ns[i], path.mid2[i]
+    return (area + mid * (end_ns - at_ns)) / (end_ns - start_ns)
