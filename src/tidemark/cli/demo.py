@@ -24,7 +24,7 @@ def demo(
 
     out = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     work = out.parent / f"{out.name}-data"
-    print(f"1/3 simulating {TRAIN_SESSIONS} training days and the session to replay")
+    print(f"1/3 simulating {TRAIN_SESSIONS} training days and the session to replay", flush=True)
     for name, sessions, minutes, seed, first in (
         ("training", TRAIN_SESSIONS, TRAIN_MINUTES, TRAIN_SEED, None),
         ("session", 1, REPLAY_MINUTES, REPLAY_SEED, REPLAY_DATE),
@@ -32,7 +32,7 @@ def demo(
         simulate_data(
             out=work / name, market="planted", symbols=SYMBOLS, minutes=minutes, sessions=sessions, seed=seed, rate=RATE, first_date=first
         )
-    print("2/3 training the book model beside its baselines")
+    print("2/3 training the book model beside its baselines", flush=True)
     train_lob_command(data=work / "training", out=work / "model", config="demo", seed=0, symbols=None, as_json=False)
-    print("3/3 replaying the session through the whole line")
+    print("3/3 replaying the session through the whole line", flush=True)
     return run(replay=work / "session", out=out, model=work / "model", speed=speed, port=port, seed=7, sample=1, config=None, as_json=False)
