@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from real_data import skip_or_fail
 
 PROJECT = Path(__file__).resolve().parents[2]
