@@ -1,7 +1,7 @@
 """A run's folder: everything that is said about a run, in one place, whole or not at all.
 
 summary.json (figures), config.json (every setting, seed, code revision and data hash), journal.bin (what happened), trades.parquet,
-equity.parquet and, where there was a model, predictions.parquet. The report is made from these by `reporting.report`.
+equity.parquet and, where there was a model, predictions.parquet. The report is made from these by `reporting.render`.
 """
 
 import subprocess

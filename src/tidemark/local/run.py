@@ -29,6 +29,7 @@ from tidemark.adapters.parquet import write_table
 from tidemark.adapters.runfolder import PREDICTIONS, git_revision, read_run_journal, write_run_files
 from tidemark.book.slicing import THROUGHPUT
 from tidemark.budgets import LEG_BUDGETS_NS
+from tidemark.engine.journal import RunStarted
 from tidemark.engine.result import EngineResult
 from tidemark.errors import UnavailableError, bad_input
 from tidemark.local.ledger_check import StoredRows, count_stored
@@ -305,7 +306,9 @@ def _write_results(
         targets=targets,
     )
     write_table(options.out / PREDICTIONS, _predictions(stage.database.admin_dsn))
-    write_run_files(options.out, summary=summary, config=_config(options, data), records=records, result=result)
+    started = next((record for record in records if isinstance(record, RunStarted)), None)
+    config = {**_config(options, data), "strategy": started and started.strategy, "engine_hash": started and started.config_hash}
+    write_run_files(options.out, summary=summary, config=config, records=records, result=result)
     return summary
 
 
@@ -332,6 +335,7 @@ def _config(options: RunOptions, data: Dataset) -> dict[str, Any]:
         "from_ns": options.from_ns,
         "slice_events_min": THROUGHPUT.events_min,
         "data_hash": data.data_hash,
+        "data_source": data.manifest.source,
         "git_revision": git_revision(PROJECT),
         "version": tidemark.__version__,
     }

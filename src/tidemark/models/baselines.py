@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tidemark.models.datasets import Split, WindowSet
 from tidemark.models.inputs import INPUT_NAMES
 from tidemark.models.labels import CLASSES
+from tidemark.models.threads import limited_threads
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -105,10 +106,8 @@ def queue_imbalance(data: BaselineData, seed: int) -> Forecast:
 
 
 def fit_baselines(data: BaselineData, seed: int) -> dict[str, Forecast]:
-    """All five by name. One thread: on a busy machine OpenMP's waiting threads cost more than they bring."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+    """All five by name."""
+    with limited_threads(1):
         return {
             "B0 climatology": climatology(data),
             "B1 persistence": persistence(data),

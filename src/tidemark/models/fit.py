@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tidemark.errors import bad_input
 from tidemark.models.config import FitConfig
 from tidemark.models.npz import Array, read_npz, write_npz
+from tidemark.models.threads import limited_threads
 
 CHECKPOINT_BYTES_MAX = 1 << 30
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -75,12 +76,8 @@ def fit(
     `checkpoint` is written after each epoch and resumed from when it is there; it must be of the same run.
     Raises InputError when a checkpoint is of another network, or when the loss is not finite.
     """
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
+    with limited_threads(config.threads):
         return _Run(model, task, config, seed, checkpoint, on_epoch).run()
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 def epochs_of(config: FitConfig, batches_per_epoch: int) -> int:

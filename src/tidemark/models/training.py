@@ -30,6 +30,7 @@ from tidemark.models.mlplob import BookMixer, parameter_count
 from tidemark.models.npz import Array
 from tidemark.models.scaler import Scaler, fit_scaler
 from tidemark.models.support import Support, fit_support
+from tidemark.models.threads import limited_threads
 from tidemark.models.trend import TrendTask, scaled_inputs, score_rows
 from tidemark.units import NS_PER_MIN, NS_PER_S
 
@@ -60,7 +61,8 @@ class Trained:
     def scores(self, rows: I64) -> F64:
         """Mean odd and even scores of the members, (len(rows), H, 2); `rows` ascending."""
         z = torch.from_numpy(self.z)
-        return np.asarray(sum(score_rows(net, z, self.windows, rows) for net in self.nets) / len(self.nets))
+        with limited_threads(self.config.fit.threads):
+            return np.asarray(sum(score_rows(net, z, self.windows, rows) for net in self.nets) / len(self.nets))
 
     def forecast(self, rows: I64) -> F64:
         """Calibrated probabilities of the primary horizon's classes, (len(rows), 3)."""
@@ -93,6 +95,13 @@ def train_windows(
     on_epoch: Callable[[int, Epoch], None] | None = None,
 ) -> Trained:
     """`train_lob` on windows and a split that are already there."""
+    with limited_threads(config.fit.threads):
+        return _train(windows, parts, config, checkpoint_dir, on_epoch)
+
+
+def _train(
+    windows: WindowSet, parts: Split, config: LobConfig, checkpoint_dir: Path | None, on_epoch: Callable[[int, Epoch], None] | None
+) -> Trained:
     scaler = _fit_scaler(windows, parts.train)
     z = scaled_inputs(windows, scaler)
     linear = fit_linear(z, windows, parts, config) if config.net.skip_steps else None
