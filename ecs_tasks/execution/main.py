@@ -85,7 +85,7 @@ class Meter:
 
     def figures(self) -> dict[str, dict[str, int | None]]:
         """For the page and the run's summary."""
-        return {leg: histogram.figures(LEG_BUDGETS_NS[leg]) for leg, histogram in self.legs.items()}
+        return {leg: histogram.figures(LEG_BUDGETS_NS[leg]) for leg, histogram in self.legs.items() if histogram.n or leg != "feed"}
 
 
 class Execution:
@@ -142,7 +142,8 @@ class Execution:
         """Signals first, then the events that they may meet."""
         assert frame.block is not None, "not the end"
         arrived_ns = time.time_ns()
-        self.meter.legs["feed"].add(arrived_ns - frame.sent_wall_ns)
+        if not self.lock_step:  # there a frame waits for the signal path, and its age says nothing of the feed
+            self.meter.legs["feed"].add(arrived_ns - frame.sent_wall_ns)
         for item in self.signals.take_up_to(frame.as_of_ns, SIGNAL_SILENCE_S) if self.lock_step else self.signals.take():
             self.add(item, frame.as_of_ns + arrived_ns - frame.sent_wall_ns)
         self.engine.feed(frame.block)

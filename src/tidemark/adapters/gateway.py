@@ -15,8 +15,10 @@ from tidemark.adapters.cache import Cache
 from tidemark.adapters.feed_socket import FeedServer
 from tidemark.adapters.kinesis import StreamPublisher
 from tidemark.book.slicing import LOW_LATENCY, PACED, THROUGHPUT, SliceRule, cut_slices
+from tidemark.budgets import FEED_NS_MAX
 from tidemark.events import LEVELS, EventBlock, Kind, encode_block
 from tidemark.instruments import Instrument
+from tidemark.latency import Histogram
 from tidemark.units import NS_PER_S, decimal_text
 
 PACED_SPEED_MAX = 30.0  # above it a slice a grid step is more messages than a laptop moves
@@ -57,6 +59,7 @@ class Gateway:
         self._done = 0
         self._as_of_ns = 0
         self._page_at_ns = 0
+        self._latency = Histogram()  # a slice is due → its books are hot
 
     def replay(self, blocks: Iterable[EventBlock]) -> int:
         """Publish everything, then the end of the feed. Returns the number of events sent."""
@@ -78,16 +81,17 @@ class Gateway:
             time.sleep(behind_ns / NS_PER_S)
 
     def _publish(self, block: EventBlock, as_of_ns: int) -> None:
+        due_ns = time.monotonic_ns()
         records = [record for i in range(len(block.symbols)) for record in self._records(block, i, as_of_ns)]
         if self._pace.real_time:
             self._feed.send(block, as_of_ns, time.time_ns())
-            self._stream.put(records)
-        else:
-            self._stream.put(records)
+        self._show(block)
+        self._latency.add(time.monotonic_ns() - due_ns)
+        self._stream.put(records)
+        if not self._pace.real_time:
             self._feed.send(block, as_of_ns, time.time_ns())
         self._as_of_ns = as_of_ns
         self._done += len(block)
-        self._show(block)
 
     def _records(self, block: EventBlock, symbol_i: int, as_of_ns: int) -> list[tuple[str, bytes]]:
         """This symbol's events as stream records; without events one record still carries the watermark."""
@@ -116,7 +120,9 @@ class Gateway:
         self._report_progress(last=False)
 
     def _report_progress(self, *, last: bool) -> None:
-        message = {"done": self._done, "total": self._total, "as_of_ns": self._as_of_ns, "last": last}
+        feed = self._latency.figures(FEED_NS_MAX)
+        message = {"done": self._done, "total": self._total, "as_of_ns": self._as_of_ns, "last": last, "feed": feed}
+        self._cache.page([("latency:gateway", {"type": "latency", "feed": feed})])
         self._cache.store({PROGRESS_KEY: msgspec.json.encode(message)})
 
 

@@ -110,9 +110,10 @@ def execute(options: RunOptions, narrator: Narrator, targets: Mapping[str, Targe
         narrator.say("replay finished, working off what is still in the streams")
         for name in (*PROCESSORS, "firehose"):
             supervisor.drain(name, timeout_s=DRAIN_S)
+        feed = page.feed_latency()
         stored = count_stored(stage.database.admin_dsn, _s3(stage), stage.resources)
         page.tick()
-        return _write_results(options, data, stage, stored, rows_in, targets)
+        return _write_results(options, data, stage, stored, rows_in, {"feed": feed}, targets)
 
 
 def _start_services(supervisor: Supervisor, options: RunOptions, data: Dataset, narrator: Narrator) -> LocalStage:
@@ -231,6 +232,12 @@ class _Page:
         self._supervisor = supervisor
         self._narrator = narrator
 
+    def feed_latency(self) -> dict[str, int | None]:
+        """The gateway's own figures: from when a slice is due until its books are hot."""
+        raw = self._redis.get(PROGRESS_KEY)
+        found: dict[str, int | None] = msgspec.json.decode(raw)["feed"] if isinstance(raw, bytes) else {}
+        return found
+
     def tick(self) -> None:
         """Called a few times a second. A cache that is gone is the supervisor's business."""
         with contextlib.suppress(redis.RedisError):
@@ -275,6 +282,7 @@ def _write_results(
     stage: LocalStage,
     stored: StoredRows,
     rows_in: Mapping[str, int],
+    legs: Mapping[str, Mapping[str, int | None]],
     targets: Mapping[str, Target] | None,
 ) -> dict[str, Any]:
     (options.out / "recorder.bin").rename(options.out / "journal.bin")
@@ -301,7 +309,7 @@ def _write_results(
             },
         },
         symbols={symbol: {"events": count, "quality_ppm": _quality_ppm(stored, symbol, count)} for symbol, count in rows_in.items()},
-        latency=_latency(options.out),
+        latency={**_latency(options.out), **legs},
         findings=[*options.findings, *stored.findings(total, options.sample)],
         targets=targets,
     )
