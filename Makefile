@@ -24,7 +24,8 @@ demo: setup
 	@$(BIN)/tidemark demo
 
 test: setup lint
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -q -ra
+	@base=$$(mktemp -d -t tidemark-test.XXXXXX) && trap 'rm -rf "$$base"' EXIT && \
+	  $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -q -ra --basetemp="$$base/t"
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -44,7 +44,7 @@ def world(*, edge: float, sessions: int = 6, rows: int = 400, seed: int = 0, con
     y = np.where(move > 0.5, 2, np.where(move < -0.5, 0, 1))
     end_ns = decision_ns + STEP_NS
     bracket = config.bracket if config.bracket.horizon_ns else BracketRule()
-    stop, target = bracket.distances(np.ones(n))
+    stop, target = bracket.distances(np.ones(n), np.ones(n))
 
     def outcomes(side: int) -> BracketOutcomes:
         won = (side * move > 0.5).astype(np.int8)

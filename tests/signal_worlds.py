@@ -58,6 +58,7 @@ def feature_rows(ofi: Sequence[float], *, symbol: str = "ES", first: int = 1, mi
     values = np.zeros((n, COUNT), np.float32)
     values[:, COLUMN["ofi_1s"]] = ofi
     values[:, COLUMN["rv_10s"]] = 10.0
+    values[:, COLUMN["spread"]] = 1.0
     values[:, COLUMN["mid2"]] = 10_001 if mid2 is None else mid2
     grid = number * STEP_NS
     return FeatureRows(symbol, grid, grid - 10 * NS_PER_MS, grid - 9 * NS_PER_MS, 3 * number, values)

@@ -31,6 +31,7 @@ def session(name: str, symbol: str, rows: int, start_s: int, *, hole_after: int 
         grid[hole_after + 1 :] += 120 * NS_PER_S
     values = rng.standard_normal((rows, COUNT)).astype(np.float32)
     values[:, COLUMN["rv_10s"]] = 10.0
+    values[:, COLUMN["spread"]] = 1.0
     feature_rows = FeatureRows(symbol, grid, grid - 1, grid, np.arange(1, rows + 1), values)
     bid = 1_000 + np.cumsum(rng.integers(-2, 3, rows))
     return SymbolSession(name, feature_rows, Quotes(grid - 1, bid, bid + 1), 0.25)

@@ -138,11 +138,11 @@ def test_overlapping_labels_share_their_weight():
 
 
 def test_bracket_distances_follow_volatility_between_their_bounds():
-    """Wider markets get wider stops, never nearer than the floor, and the reward keeps its ratio."""
+    """Wilder markets and wider spreads get wider stops, never nearer than the floor, and the reward keeps its ratio."""
     rule = BracketRule(sigma_mult=1.0, reward_risk=2.0, horizon_ns=4_000_000_000)
-    stop, target = rule.distances(np.array([0.0, 4.0, 100.0, 1e15]))
-    assert stop.tolist() == [4, 4, 20, 100_000]
-    assert target.tolist() == [8, 8, 40, 100_000]
+    stop, target = rule.distances(np.array([0.0, 4.0, 100.0, 1e15, 0.0]), np.array([1.0, 1.0, 1.0, 1.0, 30.0]))
+    assert stop.tolist() == [4, 4, 20, 100_000, 60]
+    assert target.tolist() == [8, 8, 40, 100_000, 120]
 
 
 def test_variance_is_the_windows_mean_per_second():

@@ -127,7 +127,14 @@ def made() -> RunData:
     return RunData(
         name="morning",
         summary=summary,
-        config={"git_revision": "f00d", "data_hash": "abc123", "strategy": "lob", "model": "lob-1", "engine": {"account": "paper"}},
+        config={
+            "git_revision": "f00d",
+            "data_hash": "abc123",
+            "strategy": "lob",
+            "model": "lob-1",
+            "speed": "10",
+            "engine": {"account": "paper"},
+        },
         trades=trades,
         equity=equity,
         signals={"signal_id": [f"s{i}" for i in range(n)], "p_win_ppm": [400_000 + 4_000 * i for i in range(n)]},
@@ -174,11 +181,20 @@ def test_every_part_is_there_and_the_html_is_well_formed() -> None:
         "+$1,130.00", "−$870.00", "+$260.00", "$2.40",  # tiers, costs
         "✕ 120.0 %", "120 ms", "crossed", "0.40 %", "99.500 %",  # latency, data
         "day loss", "$3,063.00 / $3,000.00", "604 ms / 500 ms",  # refusals
+        "latency of feed: p99 of 120 ms is over its budget of 100 ms", "Replay speed 10",  # what the figures give away, and their condition
     ],
 )  # fmt: skip
 def test_what_the_run_came_to_is_said(said: str) -> None:
     """Each figure in its unit, somewhere in the text that a reader sees."""
     assert said in Outline(render_report(made(), "")).text
+
+
+def test_a_refusal_says_a_unit_that_is_a_word_once() -> None:
+    """`1 / 0 contracts`, as one would say it."""
+    run = made()
+    refusals = {"ts_ns": [10**9], "code": ["ORDER_QTY"], "figure": [6], "limit": [5], "symbol": ["ES"]}
+    text = Outline(render_report(replace(run, refusals=refusals, summary={**run.summary, "refusals": {"ORDER_QTY": 1}}), "")).text
+    assert "6 / 5 contracts" in text
 
 
 def test_the_charts_hold_what_the_tables_hold() -> None:

@@ -163,7 +163,7 @@ def _trends(part: SymbolSession, labels: LabelConfig) -> list[TrendLabels]:
 def _outcomes(
     part: SymbolSession, variance: F64, labels: LabelConfig, bracket: BracketRule
 ) -> tuple[I64, I64, BracketOutcomes, BracketOutcomes]:
-    stop, target = bracket.distances(variance)
+    stop, target = bracket.distances(variance, part.rows.column("spread").astype(np.float64))
     at = part.rows.grid_ts_ns
     long, short = (
         bracket_outcomes(part.quotes, at, side, stop, target, latency_ns=labels.latency_ns, horizon_ns=bracket.horizon_ns)

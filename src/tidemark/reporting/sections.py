@@ -99,6 +99,7 @@ def what_ran(run: RunData) -> Markup:
         ("Data source", named(data, "source") or named(run.config, "data_source")),
         ("Data hash", _hash(named(data, "hash") or named(run.config, "data_hash"))),
         ("Seed", named(run.summary, "seed")),
+        *([("Replay speed", speed)] if (speed := named(run.config, "speed")) else []),
         ("Git revision", _hash(named(run.config, "git_revision"))),
         ("Settings hash", _hash(named(run.config, "engine_hash"))),
         ("Journal digest", _hash(named(run.config, "digest"))),
@@ -243,6 +244,7 @@ def refusals(run: RunData) -> Markup:
         unit = {str(rule): text for rule, text in UNITS.items()}.get(code, "")
         mine = np.flatnonzero(codes == code)
         first = f"{with_unit(int(figures[mine[0]]), unit)} / {with_unit(int(limits[mine[0]]), unit)}" if len(mine) else NO_DATA
+        first = first.replace(f" {unit} /", " /") if unit else first  # a unit that is a word is said once
         when = moment(int(column(run.refusals, "ts_ns")[mine[0]])) if len(mine) else NO_DATA
         rows.append((words(code), count(n), Cell(first, "n"), when))
     listing = table(
@@ -272,10 +274,17 @@ def settings(run: RunData) -> Markup:
 
 
 def _doubts(run: RunData) -> list[str]:
+    """What the figures themselves give away, whoever wrote the summary."""
+    found = []
     ratio = number(_of(run.section("kpis"), "sharpe").get("value"))
     if ratio is not None and ratio > SHARPE_DOUBTFUL:
-        return [f"a Sharpe ratio of {plain(ratio)} is a sign of a leak before it is a sign of skill"]
-    return []
+        found.append(f"a Sharpe ratio of {plain(ratio)} is a sign of a leak before it is a sign of skill")
+    legs = run.section("latency_ns")
+    for name in _ordered(legs, LEG_BUDGETS_NS):
+        p99, budget = number(_of(legs, name).get("p99")), number(_of(legs, name).get("budget"))
+        if p99 is not None and budget and p99 > budget:
+            found.append(f"latency of {words(name)}: p99 of {duration(p99)} is over its budget of {duration(budget)}")
+    return found
 
 
 def _kpi(name: str, kpi: Mapping[str, Any], is_upper: bool) -> tuple[Cell | str, ...]:

@@ -233,6 +233,10 @@ def probability_report(p: F64, y: I64, session: I64, *, seed: int = 0) -> Probab
         sums = np.bincount(member, per_row, minlength=count)
         return draws.interval(float(per_row.mean()), (draws.counts @ sums) / (draws.counts @ rows))
 
+    def share_interval(value: float, resampled: F64) -> Interval:
+        bounds = draws.interval(value, resampled)  # a share of one; with two or three sessions t reaches beyond
+        return Interval(value, max(0.0, bounds.low), min(1.0, bounds.high))
+
     predicted = p.argmax(axis=1)
     cell = (member * classes + y) * classes + predicted
     confusion = np.bincount(cell, minlength=count * classes * classes).reshape(count, classes, classes).astype(float)
@@ -246,8 +250,8 @@ def probability_report(p: F64, y: I64, session: I64, *, seed: int = 0) -> Probab
         brier_skill=float(1.0 - brier.mean() / max(1.0 - float((share**2).sum()), PROBABILITY_MIN)),
         ece=_ece_interval(p, y, member, draws),
         accuracy=mean_interval((predicted == y).astype(float)),
-        balanced_accuracy=draws.interval(float(_balanced(total)[0]), _balanced(resampled)),
-        macro_f1=draws.interval(float(_macro_f1(total)[0]), _macro_f1(resampled)),
+        balanced_accuracy=share_interval(float(_balanced(total)[0]), _balanced(resampled)),
+        macro_f1=share_interval(float(_macro_f1(total)[0]), _macro_f1(resampled)),
         rows=len(y),
         sessions=count,
         class_share=tuple(float(value) for value in share),

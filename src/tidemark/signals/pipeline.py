@@ -31,6 +31,7 @@ SETUP = "trend"
 ANY_REGIME = "any"
 _MID2 = COLUMN["mid2"]
 _RV = COLUMN["rv_10s"]
+_SPREAD = COLUMN["spread"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,7 @@ class SignalPipeline:
 
     def _signal(self, rows: FeatureRows, i: int, answer: Answer, window: F32) -> Signal | None:
         d, instrument = self._described, self._instruments[rows.symbol]
-        stop, target = d.bracket.distances(variance_per_s(window[None, :, _RV]))
+        stop, target = d.bracket.distances(variance_per_s(window[None, :, _RV]), window[-1:, _SPREAD].astype(np.float64))
         proposal = propose(answer, instrument, int(stop[0]), int(target[0]), d.loss_frac, self._config.candidates)
         if proposal is None:
             return None
