@@ -56,4 +56,5 @@ def _refused(error: DecodeError) -> Exception:
         return error
     from sagemaker_inference.errors import BaseInferenceToolkitError  # type: ignore[import-not-found]
 
-    return BaseInferenceToolkitError(status_of(error), str(error), error.reason)
+    refused: Exception = BaseInferenceToolkitError(status_of(error), str(error), error.reason)
+    return refused

@@ -1,6 +1,10 @@
 """Rows in, predictions and signals out, the same however the rows arrive."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from tidemark.instruments import INSTRUMENTS
 from tidemark.signals.messages import Prediction, Signal, Tier
 from tidemark.signals.pipeline import SignalConfig, SignalPipeline, signal_id
 from tidemark.units import NS_PER_S, Side
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 
 def pipeline(predictor: KnownPredictor | None = None, config: SignalConfig | None = None) -> SignalPipeline:
@@ -163,6 +169,18 @@ def test_signal_ids_tell_symbols_rows_and_versions_apart():
     ids = {signal_id(symbol, seq, version) for symbol in ("ES", "NQ") for seq in range(200) for version in ("v1", "v2")}
     assert len(ids) == 800
     assert signal_id("ES", 5, "v1") == signal_id("ES", 5, "v1")
+
+
+def test_the_signal_path_imports_nothing_that_a_function_cannot_carry():
+    """A zip Lambda holds 250 MB and starts in a second: no torch, scikit-learn, scipy, pandas, pyarrow or numba behind these imports."""
+    program = (
+        "import sys, tidemark.signals.pipeline, tidemark.signals.tracking, tidemark.signals.tiers, tidemark.signals.latency\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'pandas', 'pyarrow', 'numba', 'threadpoolctl'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = {**os.environ, "TIDEMARK_JIT": "off", "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_cooldown_counts_from_the_signals_input():

@@ -109,7 +109,8 @@ def _train(source: "Dataset", symbols: list[str] | None, config: Any, *, quiet: 
     from tidemark.models.training import train_lob
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         reading = progress.add_task("reading sessions", total=len(source.dates()), note="")
         sessions = []
         for session in load_sessions(source, symbols):

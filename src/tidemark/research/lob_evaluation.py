@@ -167,6 +167,6 @@ def _split_after(windows: WindowSet, trained_until_ns: int) -> Split:
     if before.all():
         raise bad_input("data set", "time", "everything is from before the end of the model's training", "sessions after it")
     if before.any():
-        first = int(windows.decision_ns[before].min())
-        return split_at(windows, first + 8 * (trained_until_ns - first) // 10, trained_until_ns)
+        earlier = np.sort(windows.decision_ns[before])
+        return split_at(windows, int(earlier[8 * len(earlier) // 10]), trained_until_ns)
     return split_windows(windows, valid_frac=0.1, test_frac=0.5)
