@@ -100,13 +100,13 @@ _TRADE_QTY, _AGGRESSOR, _GHOST_LEVEL, _TIME_RANGE = (int(code) for code in list(
 
 @scan_kernel
 def _is_full_and_sound(px_ticks: Sequence[int] | I64, qty: Sequence[int] | I64) -> bool:
-    """Twenty good levels and an open spread: the usual book, checked without branches so that it vectorises."""
-    sound = (px_ticks[0] < px_ticks[LEVELS]) & (px_ticks[LEVELS - 1] >= -PRICE_TICKS_MAX) & (px_ticks[SIDES_LEVELS - 1] <= PRICE_TICKS_MAX)
+    """Twenty good levels and an open spread: the usual book. Leaving at the first fault measured faster than comparing without branches."""
     for j in range(LEVELS - 1):
-        sound &= (px_ticks[j] > px_ticks[j + 1]) & (px_ticks[LEVELS + j] < px_ticks[LEVELS + j + 1])
-    for j in range(SIDES_LEVELS):
-        sound &= qty[j] > 0
-    return sound
+        if px_ticks[j] <= px_ticks[j + 1] or px_ticks[LEVELS + j] >= px_ticks[LEVELS + j + 1] or qty[j] <= 0 or qty[LEVELS + j] <= 0:
+            return False
+    if qty[LEVELS - 1] <= 0 or qty[SIDES_LEVELS - 1] <= 0 or px_ticks[0] >= px_ticks[LEVELS]:
+        return False
+    return px_ticks[LEVELS - 1] >= -PRICE_TICKS_MAX and px_ticks[SIDES_LEVELS - 1] <= PRICE_TICKS_MAX
 
 
 @scan_kernel

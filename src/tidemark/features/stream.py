@@ -1,5 +1,6 @@
 """Features of one symbol as its events come, resumable from one byte string at any point."""
 
+import zlib
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from tidemark.features.params import FeatureParams
 from tidemark.features.rows import FeatureRows
 from tidemark.jit import JIT_ENABLED
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -22,6 +23,7 @@ class _Saved(msgspec.Struct, frozen=True):
     symbol: str
     seq: int
     ts_ns: int
+    crc: int
     ints: bytes
     floats: bytes
 
@@ -54,14 +56,15 @@ class FeatureStream:
         """The whole state."""
         ints, floats = np.asarray(self._ints, np.int64), np.asarray(self._floats, np.float64)
         head = (STATE_VERSION, self._schema, self.symbol, int(ints[LAST_SEQ]), int(ints[LAST_TS]))
-        return msgspec.msgpack.encode(_Saved(*head, ints.tobytes(), floats.tobytes()))
+        numbers = (ints.tobytes(), floats.tobytes())
+        return msgspec.msgpack.encode(_Saved(*head, _checksum(self.symbol, *numbers), *numbers))
 
     @classmethod
     def from_bytes(cls, data: bytes, params: FeatureParams) -> "FeatureStream":
         """Inverse of `to_bytes`. Raises DecodeError for damage, another version or another schema."""
         try:
             saved = msgspec.msgpack.decode(data, type=_Saved)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DecodeError("CHECKPOINT", str(error)) from error
         if saved.version != STATE_VERSION:
             raise DecodeError("VERSION", f"feature state version {saved.version}, this program writes {STATE_VERSION}")
@@ -69,9 +72,15 @@ class FeatureStream:
             raise DecodeError("SCHEMA", f"feature state of schema {saved.schema[:8]}, this program computes {params.schema_hash[:8]}")
         if len(saved.ints) != 8 * STATE_INTS or len(saved.floats) != 8 * STATE_FLOATS:
             raise DecodeError("LENGTH", "feature state of another size")
+        if saved.crc != _checksum(saved.symbol, saved.ints, saved.floats):
+            raise DecodeError("CHECKSUM", "feature state does not match its CRC-32: altered")
         stream = cls(saved.symbol, params)
         stream._ints, stream._floats = _state(saved)
         return stream
+
+
+def _checksum(symbol: str, ints: bytes, floats: bytes) -> int:
+    return zlib.crc32(floats, zlib.crc32(ints, zlib.crc32(symbol.encode())))
 
 
 def _state(saved: _Saved) -> tuple[Any, Any]:
